@@ -1,0 +1,55 @@
+# `make` lists what there is. Everything lives in .venv, .cache and lab/.state.
+SCENARIO ?= default
+PYTHON ?= python3
+
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help venv docker images demo demo-down test lint types unit molecule lock docs clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: ## make .venv with the locked tools
+	@$(PYTHON) lab/bootstrap.py venv
+
+docker: ## see that Docker runs; on Debian, install and start it
+	@$(PYTHON) lab/bootstrap.py docker
+
+images: docker ## build the lab's images
+	@$(PYTHON) lab/bootstrap.py images
+
+demo: venv images ## three machines in containers: provision, kill PC-A, watch PC-B take over, go home
+	@$(BIN)/python lab/demo.py
+
+demo-down: ## remove everything the demo made
+	@$(BIN)/ansible-playbook -i lab/inventory lab/destroy.yml
+
+test: venv images ## everything: lint, types, unit tests, molecule scenarios
+	@$(BIN)/python tests/run.py
+
+lint: venv ## ruff, yamllint, ansible-lint, the collection's build
+	@$(BIN)/python tests/run.py lint
+
+types: venv ## mypy --strict
+	@$(BIN)/python tests/run.py types
+
+unit: venv ## unit tests
+	@$(BIN)/python tests/run.py unit
+
+molecule: venv images ## one scenario: make molecule SCENARIO=failover
+	@$(BIN)/molecule test --scenario-name $(SCENARIO)
+
+lock: venv ## lock the dependencies again, with hashes
+	@$(BIN)/python -m pip install --quiet pip-tools
+	@$(BIN)/python -m piptools compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url \
+	  --no-emit-trusted-host --output-file=requirements/dev.txt requirements/dev.in
+	@$(BIN)/python -m piptools compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url \
+	  --no-emit-trusted-host --output-file=roles/watchdog/files/requirements.txt roles/watchdog/files/requirements.in
+
+docs: venv ## write docs/reference.md anew from the roles and modules
+	@$(BIN)/python docs/build_reference.py
+
+clean: ## remove the tools' caches
+	@rm -rf .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis dualjoe-ha-*.tar.gz

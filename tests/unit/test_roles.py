@@ -1,0 +1,129 @@
+"""Every role keeps the conventions in CONTRIBUTING.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+ROLES = sorted(path for path in (ROOT / "roles").iterdir() if (path / "tasks").is_dir())
+PHASES = ("preflight", "install", "configure", "service")
+WRITERS = {"ansible.builtin." + name for name in ("assemble", "blockinfile", "copy", "file", "get_url", "template")}
+DISPATCHERS = {"ansible.builtin.import_tasks", "ansible.builtin.include_tasks"}
+
+each_role = pytest.mark.parametrize("role", ROLES, ids=lambda path: path.name)
+
+
+def load(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def flatten(tasks: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """All tasks, those inside blocks as well."""
+    for task in tasks:
+        inner = [step for part in ("block", "rescue", "always") for step in task.get(part, [])]
+        if inner:
+            yield from flatten(inner)
+        else:
+            yield task
+
+
+def tasks_of(role: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(where, task) for each task and handler of a role."""
+    for path in sorted([*role.glob("tasks/**/*.yml"), *role.glob("handlers/*.yml")]):
+        for task in flatten(load(path) or []):
+            yield f"{path.relative_to(ROOT)}: {task.get('name', 'without a name')}", task
+
+
+def spec_of(role: Path) -> dict[str, dict[str, Any]]:
+    options: dict[str, dict[str, Any]] = load(role / "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    return options
+
+
+def defaults_of(role: Path) -> dict[str, Any]:
+    return load(role / "defaults/main.yml") or {}
+
+
+def test_there_are_roles() -> None:
+    assert ROLES
+
+
+@each_role
+def test_defaults_carry_the_role_s_prefix(role: Path) -> None:
+    allowed = (f"{role.name}_", f"_{role.name}_")
+    assert [key for key in defaults_of(role) if not key.startswith(allowed)] == []
+
+
+@each_role
+def test_argument_specs_describe_the_public_defaults(role: Path) -> None:
+    """A variable without a default is in the specs only, and required there."""
+    spec = spec_of(role)
+    public = {key for key in defaults_of(role) if not key.startswith("_")}
+    optional = {key for key, option in spec.items() if not option.get("required", False)}
+    # A variable of another role may be required here; it has its default there.
+    assert optional == public
+    assert public.isdisjoint(set(spec) - optional), "required, and yet with a default"
+
+
+@each_role
+def test_argument_specs_repeat_the_defaults_that_are_plain_values(role: Path) -> None:
+    defaults = defaults_of(role)
+    told = {key: option["default"] for key, option in spec_of(role).items() if "default" in option}
+    assert told == {key: defaults.get(key) for key in told}
+
+
+@each_role
+def test_argument_specs_have_type_and_description(role: Path) -> None:
+    bare = [key for key, option in spec_of(role).items() if not (option.get("type") and option.get("description"))]
+    assert bare == []
+
+
+@each_role
+def test_main_only_dispatches_to_tagged_phases(role: Path) -> None:
+    for task in load(role / "tasks/main.yml"):
+        action = DISPATCHERS & task.keys()
+        assert action, f"{task.get('name')} does work in tasks/main.yml"
+        file = task[action.pop()]
+        phase = (file if isinstance(file, str) else file["file"]).removesuffix(".yml")
+        assert phase in PHASES
+        tags = task.get("tags") or task.get("apply", {}).get("tags", [])
+        assert {role.name, f"{role.name}_{phase}"} <= set(tags), f"tags of {phase}"
+
+
+@each_role
+def test_written_files_name_owner_group_and_mode(role: Path) -> None:
+    unsaid = []
+    for where, task in tasks_of(role):
+        for arguments in (task[action] for action in WRITERS & task.keys()):
+            if arguments.get("state") in {"absent", "link"}:
+                continue
+            unsaid += [f"{where}: {key}" for key in ("owner", "group", "mode") if key not in arguments]
+    assert unsaid == []
+
+
+@each_role
+def test_no_error_is_ignored(role: Path) -> None:
+    assert [where for where, task in tasks_of(role) if "ignore_errors" in task] == []
+
+
+@each_role
+def test_registered_variables_are_private(role: Path) -> None:
+    names = [task["register"] for _, task in tasks_of(role) if "register" in task]
+    assert [name for name in names if not name.startswith(f"__{role.name}_")] == []
+
+
+@each_role
+def test_templates_say_that_ansible_manages_them(role: Path) -> None:
+    """JSON has no comments, so it is left out; a script's first line is its interpreter."""
+    for template in role.glob("templates/**/*.j2"):
+        if template.suffixes[-2:] == [".json", ".j2"]:
+            continue
+        lines = template.read_text(encoding="utf-8").splitlines()
+        first = lines[1] if lines[0].startswith("#!") else lines[0]
+        assert first.startswith("{{ ansible_managed | comment"), template.relative_to(ROOT)
