@@ -1,0 +1,104 @@
+"""The guard's side of a lease: what it accepts, and when the gateway must stop.
+
+Pure: state, a checked request and the clock go in, the next state comes out. All clock figures are nanoseconds of this
+boot's CLOCK_BOOTTIME, which counts suspended time and cannot be set.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from .wire import Refused, Request, Stamp
+
+SECOND = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to run the gateway. ``ending``: the stop has begun, and no renewal takes it back."""
+
+    epoch: int
+    deadline: int
+    ending: bool = False
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """What a guard knows of its right to run.
+
+    ``epoch`` (highest ever accepted) and ``term`` (epoch of this node's last own lease) are durable; the lease lives in
+    memory only, so none survives a reboot or a restart of the guard.
+    """
+
+    boot_id: str
+    epoch: int
+    term: int
+    lease: Lease | None = None
+
+
+def stamp(state: NodeState, now: int) -> Stamp:
+    """A reading of this boot's clock for the witness to build a lease on."""
+    return Stamp(state.boot_id, now)
+
+
+def _deadline(state: NodeState, request: Request, now: int) -> int:
+    """The end of a lease from this request; Refused where its stamp is not one that this boot handed out."""
+    assert request.stamp is not None
+    if request.stamp.boot_id != state.boot_id:
+        raise Refused("other_boot", "the stamp is of another boot")
+    if request.stamp.nanoseconds > now:
+        raise Refused("bad_stamp", "the stamp is ahead of this node's clock: it was never handed out")
+    return request.stamp.nanoseconds + round(request.ttl * SECOND)
+
+
+def renew(state: NodeState, request: Request, now: int) -> NodeState:
+    """Lengthen the running lease. A late or repeated renewal adds nothing."""
+    deadline = _deadline(state, request, now)
+    lease = state.lease
+    if lease is None:
+        raise Refused("not_active", "this node holds no lease")
+    if request.epoch != lease.epoch:
+        raise Refused("stale_epoch", f"this node's lease is of epoch {lease.epoch}, not {request.epoch}")
+    if lease.ending:
+        raise Refused("ending", "the lease is ending and the gateway is being stopped")
+    return replace(state, lease=replace(lease, deadline=max(lease.deadline, deadline)))
+
+
+def grant(state: NodeState, request: Request, now: int, stop_ns: int) -> NodeState:
+    """Begin a term. The caller stores epoch and term durably before it acts on the new state."""
+    deadline = _deadline(state, request, now)
+    if request.epoch <= state.epoch:
+        raise Refused("stale_epoch", f"epoch {request.epoch} is not above {state.epoch}")
+    if state.lease is not None:
+        raise Refused("active", f"this node is active with epoch {state.lease.epoch}")
+    if deadline - stop_ns <= now:
+        raise Refused("late", "the grant came too late: its lease is over, or too short to start")
+    return replace(state, epoch=request.epoch, term=request.epoch, lease=Lease(request.epoch, deadline))
+
+
+def revoke(state: NodeState, request: Request) -> NodeState:
+    """End the term ``request.epoch``. It counts as seen from now on, so that a grant of it that is still on its way is
+    refused when it comes."""
+    if request.epoch < state.epoch:
+        raise Refused("stale_epoch", f"epoch {request.epoch} is below {state.epoch}")
+    return replace(state, epoch=request.epoch, lease=None)
+
+
+def begin_end(state: NodeState) -> NodeState:
+    """The lease runs out: the stop begins."""
+    assert state.lease is not None
+    return replace(state, lease=replace(state.lease, ending=True))
+
+
+def duty(state: NodeState, now: int, stop_ns: int) -> str:
+    """What the guard owes at this moment: ``run``, ``stop`` (gracefully) or ``kill`` (at once)."""
+    if state.lease is None or now >= state.lease.deadline:
+        return "kill"
+    if state.lease.ending or now >= state.lease.deadline - stop_ns:
+        return "stop"
+    return "run"
+
+
+def seconds_left(state: NodeState, now: int) -> float | None:
+    """Until the deadline; None without a lease."""
+    return None if state.lease is None else round((state.lease.deadline - now) / SECOND, 3)
