@@ -89,7 +89,7 @@ def argument_spec(path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict
     module = importlib.import_module(f"ansible_collections.dualjoe.ha.plugins.modules.{path.stem}")
     seen: dict[str, Any] = {}
 
-    class Stop(Exception):  # noqa: N818  not an error: the end of what is looked at
+    class Stop(Exception):
         pass
 
     def capture(**arguments: Any) -> None:

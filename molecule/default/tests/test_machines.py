@@ -1,0 +1,67 @@
+"""What every one of the three machines has got."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+testinfra_hosts = ["ansible://pair"]
+
+
+def options(entry: str) -> set[str]:
+    """The options of an authorized_keys entry, in any order."""
+    return set(re.findall(r'[a-z-]+(?:="[^"]*")?', entry.split(" ssh-ed25519 ", maxsplit=1)[0]))
+
+
+def authorized(host: Any, user: str) -> list[str]:
+    home = host.user(user).home
+    with host.sudo():
+        listing = host.run(f"cat {home}/.ssh/authorized_keys 2>/dev/null || true")
+    return [line for line in listing.stdout.splitlines() if line and not line.startswith("#")]
+
+
+def test_no_unit_has_failed(host: Any) -> None:
+    assert host.run("systemctl --failed --no-legend --plain").stdout == ""
+
+
+@pytest.mark.parametrize("name", ["dualjoe", "dualjoe-backup"])
+def test_accounts_are_locked(host: Any, name: str) -> None:
+    user = host.user(name)
+    assert user.exists
+    assert user.uid < 1000
+    assert user.password in {"*", "!", "!*"}
+
+
+def test_accounts_take_only_restricted_keys(host: Any) -> None:
+    accounts = {"dualjoe", "dualjoe-backup", host.ansible.get_variables().get("openclaw_user", "dualjoe")}
+    for entry in (entry for account in accounts for entry in authorized(host, account)):
+        given = options(entry)
+        assert "restrict" in given, entry
+        assert any(option.startswith('from="') for option in given), entry
+        assert any(option.startswith('command="/usr/local/bin/dualjoe-') for option in given), entry
+
+
+def test_host_keys_of_the_others_are_pinned(host: Any) -> None:
+    known = host.file("/etc/dualjoe/known_hosts")
+    assert (known.user, known.mode) == ("root", 0o644)
+    names = host.ansible.get_variables()["groups"]["pair"]
+    variables = {name: host.get_host(f"ansible://{name}").ansible.get_variables() for name in names}
+    missing = [
+        name
+        for name, told in variables.items()
+        if name != host.backend.host and told.get("common_address", told["ansible_host"]) not in known.content_string
+    ]
+    assert missing == []
+
+
+def test_private_keys_belong_to_who_uses_them(host: Any) -> None:
+    paths = host.run("find /etc/dualjoe/keys -type f ! -name '*.pub'").stdout.split()
+    assert paths
+    assert [path for path in paths if host.file(path).mode != 0o600] == []
+
+
+def test_the_library_is_installed(host: Any) -> None:
+    assert host.file("/usr/local/lib/dualjoe/dualjoe/wire.py").exists
+    assert host.file("/usr/local/lib/dualjoe/dualjoe_jobs").is_directory

@@ -1,0 +1,64 @@
+"""The three together."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+testinfra_hosts = ["ansible://witness"]
+
+SSH = (
+    "ssh -F none -o BatchMode=yes -o StrictHostKeyChecking=yes -o UserKnownHostsFile=/etc/dualjoe/known_hosts"
+    " -o IdentitiesOnly=yes -o ConnectTimeout=10 -i /etc/dualjoe/keys/{key} {options} {user}@{address} {command}"
+)
+
+
+@pytest.fixture
+def addresses(host: Any) -> dict[str, str]:
+    names = host.ansible.get_variables()["groups"]["pair"]
+    variables = {name: host.get_host(f"ansible://{name}").ansible.get_variables() for name in names}
+    return {name: told.get("common_address", told["ansible_host"]) for name, told in variables.items()}
+
+
+def ask(machine: Any, key: str, user: str, address: str, request: str, options: str = "") -> Any:
+    command = SSH.format(key=key, user=user, address=address, command="", options=options)
+    return machine.run(f"echo '{request}' | timeout 20 {command}")
+
+
+def test_joe_comes_up_at_home(pair: Any, wait_until: Callable[..., float]) -> None:
+    wait_until(lambda: pair.gateway_ready("pc-a"), "PC-A's gateway is ready", 240)
+    assert not pair.gateway_runs("pc-b")
+
+
+@pytest.mark.parametrize("node", ["pc-a", "pc-b"])
+def test_the_witness_may_probe_and_nothing_else(host: Any, addresses: dict[str, str], node: str) -> None:
+    answer = json.loads(ask(host, "witness", "dualjoe", addresses[node], '{"v":1,"verb":"probe"}').stdout)
+    assert (answer["ok"], answer["node"]) == (True, node)
+    shell = host.run(
+        SSH.format(key="witness", user="dualjoe", address=addresses[node], command="id </dev/null", options="")
+    )
+    assert "uid=" not in shell.stdout
+
+
+def test_a_node_may_not_grant(host: Any, addresses: dict[str, str]) -> None:
+    node = host.get_host("ansible://pc-b")
+    request = '{"v":1,"verb":"grant","epoch":99,"stamp":"x:1","ttl":30}'
+    answer = json.loads(ask(node, "peer", "dualjoe", addresses["pc-a"], request).stdout)
+    assert answer["ok"] is False
+    assert json.loads(node.check_output("dualjoe status --json"))["epoch"] < 99
+
+
+def test_the_witness_key_forwards_no_port(host: Any, addresses: dict[str, str]) -> None:
+    refused = ask(host, "witness", "dualjoe", addresses["pc-a"], "", options="-W 127.0.0.1:18789")
+    assert refused.rc != 0
+
+
+def test_an_alert_arrives(pair: Any, wait_until: Callable[..., float]) -> None:
+    before = len(pair.alerts())
+    pair.on("t440", "dualjoe", "alert-test")
+    wait_until(lambda: len(pair.alerts()) > before, "the test alert is in the emulator", 30)
