@@ -41,12 +41,14 @@ unit: venv ## unit tests
 molecule: venv images ## one scenario: make molecule SCENARIO=failover
 	@$(BIN)/molecule test --scenario-name $(SCENARIO)
 
-lock: venv ## lock the dependencies again, with hashes
-	@$(BIN)/python -m pip install --quiet pip-tools
-	@$(BIN)/python -m piptools compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url \
-	  --no-emit-trusted-host --output-file=requirements/dev.txt requirements/dev.in
-	@$(BIN)/python -m piptools compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url \
-	  --no-emit-trusted-host --output-file=roles/watchdog/files/requirements.txt roles/watchdog/files/requirements.in
+lock: ## lock the Python dependencies again, with hashes
+	@$(PYTHON) -m venv .cache/lock
+	@.cache/lock/bin/pip install --quiet pip-tools
+	@for in in requirements/*.in roles/*/files/*.in; do \
+	  echo "locking $$in"; \
+	  .cache/lock/bin/pip-compile --quiet --no-header --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url \
+	    --no-emit-trusted-host --no-emit-find-links --output-file="$${in%.in}.txt" "$$in" || exit 1; \
+	done
 
 docs: venv ## write docs/reference.md anew from the roles and modules
 	@$(BIN)/python docs/build_reference.py

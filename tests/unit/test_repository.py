@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import subprocess
 import sys
@@ -14,7 +15,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted((ROOT / "plugins/modules").glob("[!_]*.py"))
-LOCKS = sorted({*ROOT.glob("requirements/*.txt"), *ROOT.glob("roles/*/files/requirements*.txt")})
+LOCKS = sorted([*ROOT.glob("requirements/*.txt"), *ROOT.glob("roles/*/files/*requirements.txt")])
+NPM_LOCKS = sorted([*ROOT.glob("lab/*/package-lock.json"), *ROOT.glob("roles/*/files/package-lock.json")])
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 IMPORT_PLAYBOOK = {"name", "ansible.builtin.import_playbook"}
 
@@ -48,6 +50,15 @@ def test_locked_requirements_have_hashes_and_name_no_registry(lock: Path) -> Non
     requirements = [entry for entry in requirements if re.match(r"[A-Za-z0-9]", entry)]
     assert requirements
     assert [entry.splitlines()[0] for entry in requirements if "==" not in entry or "--hash=sha256:" not in entry] == []
+
+
+@pytest.mark.parametrize("lock", NPM_LOCKS, ids=relative)
+def test_locked_npm_packages_have_integrity_and_name_no_registry(lock: Path) -> None:
+    packages = json.loads(lock.read_text(encoding="utf-8"))["packages"]
+    fetched = {name: package for name, package in packages.items() if name and not package.get("inBundle")}
+    assert fetched
+    assert [name for name, package in fetched.items() if "resolved" in package] == []
+    assert [name for name, package in fetched.items() if "integrity" not in package] == []
 
 
 def test_changelog_begins_with_the_collection_s_version() -> None:
