@@ -35,9 +35,9 @@ def mistakes(timing: Timing) -> list[str]:
     """Why this combination is unsafe or cannot work: one message per broken rule, naming both sides."""
     t = timing
     found = [
-        f"{name} is {value:g} s; it must be above 0"
+        f"{name} is {value:g} s; it must be a number above 0"
         for name, value in vars(t).items()
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or value <= 0
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < float("inf")
     ]
     if found:
         return found

@@ -17,7 +17,7 @@ MAX_LINE_BYTES = 65536
 MAX_EPOCH = 2**53 - 1  # JSON numbers stay exact up to here
 MAX_TTL_SECONDS = 600.0
 
-_STAMP = re.compile(r"^([0-9a-f-]{36}):(0|[1-9][0-9]{0,18})$")
+_STAMP = re.compile(r"([0-9a-f-]{36}):(0|[1-9][0-9]{0,18})")
 
 # Which callers may use which verb. The forced command of the caller's key names the caller.
 VERBS_OF: dict[str, frozenset[str]] = {
@@ -57,7 +57,7 @@ class Stamp:
 
     @classmethod
     def parse(cls, text: str) -> Stamp:
-        match = _STAMP.match(text)
+        match = _STAMP.fullmatch(text)
         if match is None:
             raise Refused("bad_request", "stamp must look like BOOTID:NANOSECONDS")
         return cls(match.group(1), int(match.group(2)))

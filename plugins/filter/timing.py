@@ -1,0 +1,82 @@
+"""Is the timing that the inventory asks for safe?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.dualjoe.ha.plugins.module_utils.dualjoe.timing import Timing, mistakes
+
+DOCUMENTATION = """
+name: timing_mistakes
+short_description: Check the timing of leases before anything is provisioned
+version_added: 1.0.0
+description:
+  - Compares the variables of roles watchdog, guard and openclaw that must fit together.
+  - A variable that is not set counts with its default.
+positional: _input
+options:
+  _input:
+    description: Variables of one machine, for instance C(hostvars[inventory_hostname]).
+    type: dict
+    required: true
+author: The Dual-Joe authors
+"""
+
+EXAMPLES = """
+- name: Refuse a timing that could let two gateways run
+  ansible.builtin.assert:
+    that: vars | dualjoe.ha.timing_mistakes | length == 0
+    fail_msg: "{{ vars | dualjoe.ha.timing_mistakes | join('\n') }}"
+"""
+
+RETURN = """
+_value:
+  description: One message per mistake; empty when the timing is safe.
+  type: list
+  elements: str
+"""
+
+VARIABLES = {
+    "heartbeat": "watchdog_heartbeat_seconds",
+    "full_check": "watchdog_full_check_seconds",
+    "ttl": "watchdog_ttl_seconds",
+    "margin": "watchdog_margin_seconds",
+    "retry": "watchdog_retry_seconds",
+    "confirm_checks": "watchdog_confirm_checks",
+    "verb_timeout": "watchdog_verb_timeout_seconds",
+    "stop": "guard_stop_seconds",
+    "guard_watchdog": "guard_watchdog_seconds",
+}
+# The unit's own limit for a stop, which holds when the guard is gone.
+UNIT_STOP = "openclaw_stop_seconds"
+
+
+def timing_mistakes(variables: dict[str, Any]) -> list[str]:
+    """Why the timing in ``variables`` is unsafe; one message per mistake, with the variables' names."""
+    given: dict[str, Any] = {}
+    found = []
+    for name, variable in {**VARIABLES, "unit_stop": UNIT_STOP}.items():
+        if variable in variables:
+            try:
+                given[name] = float(variables[variable])
+            except (TypeError, ValueError):
+                found.append(f"{variable} must be a number, not {variables[variable]!r}")
+    if found:
+        return found
+    unit_stop = given.pop("unit_stop", None)
+    timing = Timing(**given)
+    legend = ", ".join(f"{name} = {variable}" for name, variable in VARIABLES.items())
+    found = [f"{mistake} ({legend})" for mistake in mistakes(timing)]
+    if unit_stop is not None and unit_stop > timing.stop:
+        found.append(
+            f"{UNIT_STOP} is {unit_stop:g} s, guard_stop_seconds is {timing.stop:g} s: with the guard gone, the gateway"
+            " could outlive its lease; lower the first"
+        )
+    return found
+
+
+class FilterModule:
+    """Ansible's entry point."""
+
+    def filters(self) -> dict[str, Any]:
+        return {"timing_mistakes": timing_mistakes}

@@ -1,0 +1,425 @@
+"""The guard's loops: keep the deadline, watch the gateway, answer the verbs.
+
+What is allowed stands in ``dualjoe.lease``, the verdict on the gateway in ``dualjoe.health``; here is only the I/O.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import pwd
+import signal
+import socket
+import struct
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from dualjoe import health, lease, sdnotify, wire
+from dualjoe.wire import Refused, Request
+
+from . import epochs
+from .gateway import Command, Gateway, UnitState, run
+from .settings import Settings
+
+log = logging.getLogger("dualjoe-guard")
+
+TICK_SECONDS = 0.2
+WATCH_SECONDS = 1.0
+REQUEST_SECONDS = 5.0  # a caller must have sent its line by then
+CHECK_UNIT = "openclaw-gateway-check.service"
+SYNC_UNIT = "dualjoe-memory-sync.service"
+PUBLISH_UNIT = "dualjoe-memory-publish.service"
+
+
+def boot_clock() -> int:
+    """Nanoseconds since boot, suspended time included."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def _utc_now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+class Guard:
+    """Owns the gateway's unit on one node."""
+
+    def __init__(self, settings: Settings, gateway: Gateway, boot_id: str) -> None:
+        self.settings = settings
+        self.gateway = gateway
+        self.epoch_mistake = ""
+        epoch = term = 0
+        try:
+            epoch, term = epochs.load(settings.root / "epoch.json")
+        except epochs.BadEpochFile as error:
+            self.epoch_mistake = str(error)
+            log.error("no grant is accepted until the epoch file is mended: %s", error)
+        self.state = lease.NodeState(boot_id, epoch, term)
+        self.health = health.Health()
+        self.health_since = _utc_now()
+        self.unfit: list[str] = ["not checked yet"]
+        self.full_check = "unknown"
+        self.peer_reachable: bool | None = None
+        self._transition = asyncio.Lock()  # one grant or revoke at a time
+        self._fencing = asyncio.Lock()
+        self._wanted = False  # the gateway was started for the lease at hand
+        self._background: set[asyncio.Task[Any]] = set()
+        self._account_uid = _uid(settings.account)
+
+    # ---- the deadline
+
+    def tick(self) -> None:
+        """Keep the deadline. Never waits: it must run whatever else is stuck."""
+        current = self.state.lease
+        if current is None:
+            return
+        duty = lease.duty(self.state, boot_clock(), self.settings.stop_ns)
+        if duty == "stop" and not current.ending:
+            log.warning("epoch=%d the lease ends in %s s: stopping the gateway", current.epoch, self._left())
+            self.state = lease.begin_end(self.state)
+            self._spawn(self.gateway.ask_to_stop())
+        elif duty == "kill":
+            killed = self.gateway.kill()
+            if killed:
+                log.error("epoch=%d the lease is over: killed %s", current.epoch, killed)
+                return  # looked at again at the next tick, until nothing is left
+            log.warning("epoch=%d the lease is over", current.epoch)
+            self._drop_lease()
+
+    def _left(self) -> float | None:
+        return lease.seconds_left(self.state, boot_clock())
+
+    def _holds(self, epoch: int) -> bool:
+        current = self.state.lease
+        return current is not None and current.epoch == epoch and not current.ending
+
+    def _drop_lease(self) -> None:
+        self.state = replace(self.state, lease=None)
+        self._wanted = False
+        self._judged(health.stopped(self.health))
+
+    # ---- the gateway
+
+    async def watch(self) -> None:
+        """One look at the unit: what runs without a lease is stopped, what should run is kept running."""
+        unit = await self.gateway.state()
+        self.unfit = self._unfitness(unit)
+        if self.state.lease is None:
+            if unit is not None and not unit.stopped and not self._fencing.locked():
+                log.error("the gateway runs without a lease: stopping it")
+                await self._fence()
+            return
+        if self.state.lease.ending:
+            if unit is not None and unit.stopped:
+                log.info("epoch=%d stopped before the lease is over", self.state.lease.epoch)
+                self._drop_lease()
+            return
+        if not self._wanted:
+            return
+        epoch = self.state.lease.epoch
+        reading = await self.gateway.read()
+        verdict, restart = health.observe(self.health, reading, time.monotonic(), self.settings.limits)
+        if not self._holds(epoch):
+            return
+        self._judged(verdict)
+        if restart:
+            log.warning("epoch=%d restarting the gateway: %s", epoch, verdict.detail)
+            await self._fence()
+            if self._holds(epoch):
+                await self._start()
+
+    def _judged(self, verdict: health.Health) -> None:
+        if verdict.state != self.health.state:
+            self.health_since = _utc_now()
+            log.info("gateway=%s was=%s %s", verdict.state, self.health.state, verdict.detail)
+        self.health = verdict
+
+    def _unfitness(self, unit: UnitState | None) -> list[str]:
+        """Why this node could not run the gateway now."""
+        reasons = [self.epoch_mistake] if self.epoch_mistake else []
+        if unit is None:
+            reasons.append("systemd does not answer")
+        elif not unit.loaded:
+            reasons.append(f"{self.gateway.unit} is not installed")
+        folder = Path(self.settings.state_dir)
+        if not (folder / "openclaw.json").is_file():
+            reasons.append(f"{folder}/openclaw.json is missing")
+        for place in (folder, self.settings.root):
+            with suppress(OSError):
+                room = os.statvfs(place)
+                if room.f_bavail * room.f_frsize < self.settings.free_bytes:
+                    reasons.append(f"less than {self.settings.free_bytes // 2**20} MiB free at {place}")
+        return reasons
+
+    async def _start(self) -> Command:
+        self._wanted = True
+        self._judged(health.started(self.health, time.monotonic()))
+        return await self.gateway.start()
+
+    async def _fence(self) -> bool:
+        async with self._fencing:
+            return await self.gateway.fence(self.settings.stop_seconds)
+
+    # ---- the verbs
+
+    async def probe(self, request: Request) -> dict[str, Any]:
+        """State for witness, peer and people. A full check is started here and told by a later probe."""
+        if request.full and self.health.state in ("ready", "unready"):
+            self._spawn_once("full-check", self._check_fully())
+        now = boot_clock()
+        return wire.ok(
+            node=self.settings.node,
+            boot_id=self.state.boot_id,
+            stamp=str(lease.stamp(self.state, now)),
+            epoch=self.state.epoch,
+            term=self.state.term,
+            role="passive" if self.state.lease is None else "active",
+            lease_left=lease.seconds_left(self.state, now),
+            gateway={
+                "state": self.health.state,
+                "since": self.health_since,
+                "detail": self.health.detail,
+                "restarts": len(self.health.restarts),
+                "full_check": self.full_check,
+            },
+            peer=self.settings.peer,
+            peer_reachable=self.peer_reachable,
+            memory=self._memory(),
+            jobs=self._jobs(),
+            fit=not self.unfit,
+            unfit=self.unfit,
+            time=_utc_now(),
+        )
+
+    async def renew(self, request: Request) -> dict[str, Any]:
+        self.state = lease.renew(self.state, request, boot_clock())
+        return wire.ok(epoch=self.state.epoch, lease_left=self._left())
+
+    async def grant(self, request: Request) -> dict[str, Any]:
+        """Begin a term: store it, publish the memory, start the gateway, answer when it is ready."""
+        began = time.monotonic()
+        async with self._transition:
+            if self.epoch_mistake:
+                raise Refused("no_epoch_file", self.epoch_mistake)
+            granted = lease.grant(self.state, request, boot_clock(), self.settings.stop_ns)
+            await self._store(granted)
+            self._judged(health.Health())
+            self.state = granted
+        log.info("epoch=%d granted, %s s left", request.epoch, self._left())
+        published = await run("systemctl", "start", PUBLISH_UNIT, timeout=self.settings.publish_seconds)
+        if not published.ok:  # memory never blocks a takeover; the reply and the job's result tell
+            log.error("epoch=%d the memory was not published: %s", request.epoch, published.output)
+        await self._serve(request.epoch)
+        return wire.ok(
+            epoch=request.epoch,
+            gateway=self.health.state,
+            published=published.ok,
+            memory=self._memory(),
+            start_seconds=round(time.monotonic() - began, 3),
+        )
+
+    async def _serve(self, epoch: int) -> None:
+        """Start the gateway and wait until it serves. Otherwise stop it, drop the lease and raise Refused."""
+        started = Command(1, "the lease was lost before the start")
+        if self._holds(epoch):
+            started = await self._start()
+        give_up_at = time.monotonic() + self.settings.limits.start + 10
+        while started.ok and self._holds(epoch) and time.monotonic() < give_up_at:
+            if self.health.state in ("ready", "unready"):
+                return
+            if self.health.state == "failed":
+                break
+            await asyncio.sleep(TICK_SECONDS)
+        why = self.health.detail if started.ok else started.output
+        async with self._transition:
+            if self.state.epoch != epoch:
+                raise Refused("revoked", f"epoch {epoch} was ended while the gateway was starting")
+            self._drop_lease()
+            if not await self._fence():
+                raise Refused("not_stopped", "the gateway did not start and could not be stopped")
+        raise Refused("not_ready", f"the gateway did not become ready and is stopped: {why or 'no reason given'}")
+
+    async def revoke(self, request: Request) -> dict[str, Any]:
+        """End a term; answers when nothing of the gateway is left."""
+        async with self._transition:
+            revoked = lease.revoke(self.state, request)
+            if revoked.epoch != self.state.epoch:
+                await self._store(revoked)
+            self.state = revoked
+            self._drop_lease()
+            if not await self._fence():
+                raise Refused("not_stopped", "the gateway could not be stopped")
+        log.info("epoch=%d revoked, the gateway is stopped", request.epoch)
+        return wire.ok(epoch=self.state.epoch, stopped=True)
+
+    async def sync(self, _request: Request) -> dict[str, Any]:
+        """Fetch the peer's memory now; answers when that is done."""
+        if self.state.lease is not None:
+            raise Refused("active", "this node is active: its memory is the newest")
+        command = await run("systemctl", "start", SYNC_UNIT, timeout=self.settings.sync_seconds)
+        job = self._jobs().get("memory-sync", {})
+        if not command.ok:
+            raise Refused("sync_failed", str(job.get("message") or command.output or "no reason given"))
+        return wire.ok(result=job.get("result"), generation=job.get("generation"))
+
+    async def _store(self, state: lease.NodeState) -> None:
+        try:
+            await asyncio.to_thread(epochs.store, self.settings.root / "epoch.json", state.epoch, state.term)
+        except OSError as error:
+            raise Refused("disk", f"the epoch could not be stored: {error}") from error
+
+    async def _check_fully(self) -> None:
+        epoch = self.state.epoch
+        checked = await run("systemctl", "start", CHECK_UNIT, timeout=30)
+        if self.state.lease is not None and self.state.epoch == epoch:
+            self.full_check = "ok" if checked.ok else "failed"
+
+    # ---- what others left on disk
+
+    def _jobs(self) -> dict[str, Any]:
+        folder = self.settings.root / "jobs"
+        return {path.stem: _read_json(path) for path in sorted(folder.glob("*.json"))}
+
+    def _memory(self) -> dict[str, Any]:
+        current = self.settings.root / "memory" / "current"
+        try:
+            generation = current.readlink().name
+        except OSError:
+            return {"generation": None, "captured_at": None, "age_seconds": None}
+        captured_at = _read_json(current / "meta.json").get("captured_at")
+        return {"generation": generation, "captured_at": captured_at, "age_seconds": _age(captured_at)}
+
+    async def look_at_peer(self) -> None:
+        """Does the peer's guard answer? It is told as the second opinion in probes."""
+        s = self.settings
+        argv = (
+            *("ssh", "-F", "none", "-T", "-i", str(s.etc / "keys" / "peer"), "-p", str(s.peer_port)),
+            *("-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "IdentitiesOnly=yes"),
+            *("-o", f"UserKnownHostsFile={s.etc / 'known_hosts'}", "-o", "ConnectTimeout=4"),
+            f"{s.account}@{s.peer_address}",
+        )
+        answer = await run(*argv, timeout=8, stdin=wire.encode(wire.request("probe")))
+        try:
+            self.peer_reachable = answer.ok and wire.decode(answer.output.encode() + b"\n").get("ok") is True
+        except wire.WireError:
+            self.peer_reachable = False
+
+    # ---- the socket
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection: one line in, one line out."""
+        try:
+            line = await asyncio.wait_for(reader.readline(), REQUEST_SECONDS)
+            reply = await self._reply(wire.decode(line), _peer_uid(writer))
+        except wire.WireError as error:
+            reply = Refused("bad_request", str(error)).reply()
+        except (asyncio.TimeoutError, ValueError):
+            reply = Refused("bad_request", "no whole line came").reply()
+        with suppress(ConnectionError):
+            writer.write(wire.encode(reply))
+            await writer.drain()
+        writer.close()
+
+    async def _reply(self, raw: dict[str, Any], uid: int) -> dict[str, Any]:
+        caller = raw.pop("as", "local")
+        if not isinstance(caller, str) or uid not in (0, self._account_uid):
+            caller = "local"  # only the forced command's account may speak for someone
+        try:
+            request = wire.parse_request(raw, caller)
+            verbs: dict[str, Callable[[Request], Awaitable[dict[str, Any]]]] = {
+                "probe": self.probe,
+                "renew": self.renew,
+                "grant": self.grant,
+                "revoke": self.revoke,
+                "sync": self.sync,
+            }
+            return await verbs[request.verb](request)
+        except Refused as refusal:
+            log.info("caller=%s verb=%s refused=%s %s", caller, raw.get("verb"), refusal.code, refusal)
+            return refusal.reply()
+
+    # ---- running
+
+    async def serve(self) -> None:
+        """Run until SIGTERM. The unit of the gateway is bound to ours, so it stops with us."""
+        done = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, done.set)
+        self.settings.socket.unlink(missing_ok=True)
+        server = await asyncio.start_unix_server(self.answer, str(self.settings.socket), limit=wire.MAX_LINE_BYTES)
+        self.settings.socket.chmod(0o660)
+        loops = (
+            asyncio.create_task(_every(WATCH_SECONDS, self.watch)),
+            asyncio.create_task(_every(self.settings.peer_interval_seconds, self.look_at_peer)),
+            asyncio.create_task(done.wait()),
+        )
+        sdnotify.notify("READY=1")
+        log.info("node=%s epoch=%d term=%d ready", self.settings.node, self.state.epoch, self.state.term)
+        while not any(task.done() for task in loops):
+            self.tick()
+            sdnotify.notify("WATCHDOG=1")
+            await asyncio.sleep(TICK_SECONDS)
+        sdnotify.notify("STOPPING=1")
+        server.close()
+        for task in loops:
+            if task.done():
+                task.result()  # a loop that broke ends the guard, loudly; systemd starts it again
+            task.cancel()
+
+    def _spawn(self, work: Awaitable[Any], name: str = "") -> None:
+        task = asyncio.ensure_future(work)
+        if name:
+            task.set_name(name)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    def _spawn_once(self, name: str, work: Any) -> None:
+        if any(task.get_name() == name for task in self._background):
+            work.close()
+            return
+        self._spawn(work, name)
+
+
+async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await work()
+        await asyncio.sleep(seconds)
+
+
+def _peer_uid(writer: asyncio.StreamWriter) -> int:
+    channel = writer.get_extra_info("socket")
+    credentials = channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", credentials)[1])
+
+
+def _uid(account: str) -> int:
+    try:
+        return pwd.getpwnam(account).pw_uid
+    except KeyError:
+        return -1
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """The object in a file another program replaces atomically; a broken one is told as such."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        return {"result": "unreadable", "message": str(error)}
+    return value if isinstance(value, dict) else {"result": "unreadable", "message": f"{path}: not an object"}
+
+
+def _age(moment: object) -> float | None:
+    if not isinstance(moment, str):
+        return None
+    try:
+        then = datetime.fromisoformat(moment.replace("Z", "+00:00"))
+        return round((datetime.now(timezone.utc) - then).total_seconds(), 1)
+    except (ValueError, TypeError):
+        return None

@@ -1,0 +1,190 @@
+"""The witness's table, row by row."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from dualjoe.takeover import (
+    Action,
+    Policy,
+    Record,
+    Sighting,
+    World,
+    decide,
+    on_grant_failed,
+    on_revoked,
+    on_synced,
+    request_move,
+)
+
+A, B = "pc-a", "pc-b"
+POLICY = Policy(A, B)
+QUIET = POLICY.timing.quiet_seconds
+NOW = 10_000.0
+
+
+def seen(node: str, role: str = "passive", epoch: int = 7, **more: Any) -> Sighting:
+    probe = {"role": role, "epoch": epoch, "term": more.pop("term", epoch), "fit": more.pop("fit", True)}
+    probe |= {"gateway": {"state": more.pop("gateway", "ready" if role == "active" else "stopped")}}
+    probe |= {"unfit": [] if probe["fit"] else ["disk is full"]}
+    return Sighting(node, heard_at=NOW - 1, heard_since=NOW - 900, probe=probe, fit_since=NOW - 100, **more)
+
+
+def gone(node: str, **more: Any) -> Sighting:
+    return replace(seen(node, **more), heard_at=NOW - 50, failures=5)
+
+
+def world(a: Sighting, b: Sighting, **more: Any) -> World:
+    more.setdefault("last_lease_sent_at", NOW - 1)
+    return World(NOW, more.pop("started_at", NOW - 5000), {A: a, B: b}, **more)
+
+
+HOME = Record(7, A)
+AWAY = Record(7, B)
+EMPTY = Record()
+
+
+@pytest.mark.parametrize(
+    ("record", "the_world", "situation", "actions"),
+    [
+        # the holder is active
+        (HOME, world(seen(A, "active"), seen(B, epoch=3)), "home", [Action("renew", A, 7)]),
+        (HOME, world(seen(A, "active"), gone(B)), "home", [Action("renew", A, 7)]),
+        (AWAY, world(seen(A, epoch=3), seen(B, "active")), "away", [Action("renew", B, 7)]),
+        (
+            AWAY,
+            world(replace(seen(A), fit_since=NOW - 301), seen(B, "active")),
+            "failing_back",
+            [Action("revoke", B, 7)],
+        ),
+        (
+            replace(AWAY, home_hold=True),
+            world(replace(seen(A), fit_since=NOW - 999), seen(B, "active")),
+            "away",
+            [Action("renew", B, 7)],
+        ),
+        (AWAY, world(replace(gone(A), fit_since=NOW - 999), seen(B, "active")), "away", [Action("renew", B, 7)]),
+        # its gateway is sick
+        (HOME, world(seen(A, "active", gateway="failed"), seen(B)), "failing_over", [Action("revoke", A, 7)]),
+        (HOME, world(seen(A, "active", sick=2), seen(B)), "failing_over", [Action("revoke", A, 7)]),
+        (HOME, world(seen(A, "active", sick=1), seen(B)), "home", [Action("renew", A, 7)]),
+        (HOME, world(seen(A, "active", gateway="failed"), gone(B)), "sick_alone", [Action("renew", A, 7)]),
+        (HOME, world(seen(A, "active", gateway="failed"), seen(B, fit=False)), "sick_alone", [Action("renew", A, 7)]),
+        # the holder lost its lease
+        (HOME, world(seen(A), seen(B)), "regranting", [Action("grant", A, 8)]),
+        (HOME, world(seen(A), seen(B), busy={A: "grant"}), "granting", []),
+        (HOME, world(seen(A, fit=False), seen(B)), "failing_over", [Action("revoke", A, 7)]),
+        (HOME, world(seen(A, fit=False), seen(B, fit=False)), "nobody_fit", []),
+        # the holder is silent
+        (HOME, world(replace(seen(A, "active"), failures=1), seen(B)), "missed", []),
+        (HOME, world(gone(A), seen(B), last_lease_sent_at=NOW - QUIET + 0.1), "silent", []),
+        (HOME, world(gone(A), seen(B), last_lease_sent_at=NOW - QUIET), "failing_over", [Action("grant", B, 8)]),
+        (HOME, world(gone(A), gone(B), last_lease_sent_at=NOW - 99), "alone", []),
+        (HOME, world(gone(A), seen(B, fit=False), last_lease_sent_at=NOW - 99), "nobody_fit", []),
+        # nobody knows who holds
+        (EMPTY, world(seen(A, "active"), seen(B)), "home", [Action("renew", A, 7)]),
+        (EMPTY, world(seen(A), seen(B), started_at=NOW - 10, last_lease_sent_at=None), "settling", []),
+        (
+            EMPTY,
+            world(seen(A, epoch=0), seen(B, epoch=0), last_lease_sent_at=None),
+            "granting",
+            [Action("grant", A, 1)],
+        ),
+        (EMPTY, world(seen(A, epoch=6), seen(B), last_lease_sent_at=None), "granting", [Action("grant", B, 8)]),
+        (
+            EMPTY,
+            world(gone(A), seen(B), started_at=NOW - 100, last_lease_sent_at=None),
+            "waiting_for_both",
+            [],
+        ),
+        (
+            EMPTY,
+            world(gone(A), seen(B), started_at=NOW - 180, last_lease_sent_at=None),
+            "granting",
+            [Action("grant", B, 8)],
+        ),
+    ],
+)
+def test_the_table(record: Record, the_world: World, situation: str, actions: list[Action]) -> None:
+    decision = decide(record, the_world, POLICY)
+    assert (decision.situation, list(decision.actions)) == (situation, actions)
+    assert decision.reason
+
+
+def test_a_grant_is_recorded_before_it_is_sent() -> None:
+    decision = decide(HOME, world(gone(A), seen(B), last_lease_sent_at=NOW - 99), POLICY)
+    assert decision.record == Record(8, B)
+
+
+def test_after_a_start_of_the_witness_the_wait_is_kept_and_the_holder_is_renewed_without_it() -> None:
+    fresh = {"started_at": NOW - 1, "last_lease_sent_at": None}
+    assert decide(HOME, world(gone(A), seen(B), **fresh), POLICY).actions == ()
+    assert decide(HOME, world(seen(A, "active"), seen(B), **fresh), POLICY).actions == (Action("renew", A, 7),)
+    assert decide(HOME, world(seen(A), seen(B), **fresh), POLICY).actions == (Action("grant", A, 8),)
+
+
+def test_after_a_power_cut_the_first_to_boot_waits_for_the_one_with_newer_memory() -> None:
+    never = Sighting(A, failures=9)
+    for age, actions in ((100, ()), (181, (Action("grant", B, 8),))):
+        decision = decide(HOME, world(never, seen(B), started_at=NOW - age, last_lease_sent_at=None), POLICY)
+        assert decision.actions == actions
+    # The witness stayed up: B was away as well and came back before A.
+    back = replace(seen(B), heard_since=NOW - 10)
+    assert decide(HOME, world(gone(A), back, last_lease_sent_at=NOW - 99), POLICY).actions == ()
+
+
+def test_a_planned_move_step_by_step() -> None:
+    record, refused = request_move(
+        HOME, B, "operator", "maintenance", world(seen(A, "active"), seen(B, term=3)), POLICY
+    )
+    assert refused == ""
+    both = world(seen(A, "active"), seen(B, term=3))
+    step = decide(record, both, POLICY)
+    assert step.actions == (Action("revoke", A, 7),)
+    record = on_revoked(step.record, A, 7)
+    both = world(seen(A), seen(B, term=3))
+    step = decide(record, both, POLICY)
+    assert step.actions == (Action("sync", B),)
+    assert decide(step.record, replace(both, busy={B: "sync"}), POLICY).actions == ()
+    step = decide(on_synced(step.record, B, True, POLICY), both, POLICY)
+    assert step.actions == (Action("grant", B, 8),)
+    assert step.record == Record(8, B, home_hold=True)
+
+
+def test_a_move_whose_sync_fails_is_taken_back() -> None:
+    record = Record(7, None, vacant=True, target=A, move_by="witness")
+    record = on_synced(record, A, False, POLICY)
+    assert decide(record, world(seen(A, term=3), seen(B)), POLICY).actions == (Action("grant", B, 8),)
+
+
+def test_a_gateway_that_does_not_become_ready_is_replaced_by_the_other() -> None:
+    record = on_grant_failed(Record(8, A), A, 8, POLICY)
+    assert decide(record, world(seen(A, epoch=8), seen(B)), POLICY).actions == (Action("grant", B, 9),)
+    assert decide(record, world(seen(A, epoch=8), gone(B)), POLICY).actions == (Action("grant", A, 9),)
+
+
+def test_late_results_of_earlier_terms_change_nothing() -> None:
+    assert on_revoked(Record(8, B), A, 7) == Record(8, B)
+    assert on_grant_failed(Record(9, A), A, 8, POLICY) == Record(9, A)
+    assert on_synced(Record(8, A), A, False, POLICY) == Record(8, A)
+
+
+def test_asking_for_what_is_changes_only_the_hold() -> None:
+    both = world(seen(A, "active"), seen(B))
+    assert request_move(HOME, A, "operator", "", both, POLICY) == (HOME, "")
+    assert request_move(AWAY, B, "operator", "", both, POLICY) == (replace(AWAY, home_hold=True), "")
+
+
+def test_a_move_to_a_node_that_cannot_serve_is_refused_with_the_reason() -> None:
+    for b, why in ((gone(B), "does not answer"), (seen(B, fit=False), "disk is full")):
+        record, refused = request_move(HOME, B, "operator", "", world(seen(A, "active"), b), POLICY)
+        assert record == HOME
+        assert why in refused
+
+
+def test_a_node_that_knows_a_higher_epoch_is_believed() -> None:
+    decision = decide(Record(3, A), world(seen(A), seen(B, "active", epoch=9)), POLICY)
+    assert decision.record == Record(9, B)
+    assert decision.actions == (Action("renew", B, 9),)

@@ -1,0 +1,60 @@
+"""Which timings are refused, and that the roles' defaults are the library's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.dualjoe.ha.plugins.filter import timing as timing_filter
+from dualjoe.timing import Timing, mistakes
+
+ROLES = Path(__file__).parents[2] / "roles"
+
+
+def test_the_defaults_are_safe() -> None:
+    assert mistakes(Timing()) == []
+
+
+def test_a_fast_profile_is_safe() -> None:
+    fast = Timing(heartbeat=1, full_check=5, ttl=5, margin=2, retry=0.2, verb_timeout=0.8, stop=3, guard_watchdog=1)
+    assert mistakes(fast) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"heartbeat": 13}, ("heartbeat", "ttl")),
+        ({"margin": 3.9}, ("margin", "guard_watchdog")),
+        ({"guard_watchdog": 4.5}, ("margin", "guard_watchdog")),
+        ({"full_check": 9}, ("full_check", "heartbeat")),
+        ({"verb_timeout": 9}, ("verb_timeout", "heartbeat")),
+        ({"stop": 31}, ("stop", "ttl")),
+        ({"ttl": 0}, ("ttl",)),
+        ({"margin": -1}, ("margin",)),
+        ({"retry": float("nan")}, ("retry",)),
+    ],
+)
+def test_unsafe_combinations_are_named(change: dict[str, float], names: tuple[str, ...]) -> None:
+    found = mistakes(replace(Timing(), **change))
+    assert found
+    assert all(name in " ".join(found) for name in names)
+
+
+def test_roles_and_library_have_the_same_defaults() -> None:
+    given: dict[str, object] = {}
+    for role in ("watchdog", "guard", "openclaw"):
+        given.update(yaml.safe_load((ROLES / role / "defaults" / "main.yml").read_text()))
+    for name, variable in timing_filter.VARIABLES.items():
+        assert given[variable] == getattr(Timing(), name), variable
+    assert given[timing_filter.UNIT_STOP] == Timing().stop
+
+
+def test_the_filter_speaks_in_variables() -> None:
+    assert timing_filter.timing_mistakes({}) == []
+    assert "guard_stop_seconds" in timing_filter.timing_mistakes({"guard_stop_seconds": 20})[0]
+    assert timing_filter.timing_mistakes({"watchdog_ttl_seconds": "soon"}) == [
+        "watchdog_ttl_seconds must be a number, not 'soon'"
+    ]
+    assert "openclaw_stop_seconds" in timing_filter.timing_mistakes({"openclaw_stop_seconds": 330})[0]
