@@ -68,6 +68,16 @@ def test_changelog_begins_with_the_collection_s_version() -> None:
     assert newest[1] == version
 
 
+def test_collection_declares_the_collections_it_uses() -> None:
+    """The `ansible` package has them; a controller with ansible-core alone gets them from this list."""
+    sources = [*(ROOT / "roles").rglob("*.yml"), *(ROOT / "playbooks").glob("*.yml")]
+    text = "\n".join(source.read_text(encoding="utf-8") for source in sources)
+    used = set(
+        re.findall(r"^\s*(?:- )?((?!ansible\.builtin|dualjoe\.ha)[a-z_]+\.[a-z_]+)\.[a-z_]+:$", text, re.MULTILINE)
+    )
+    assert used == set(yaml.safe_load((ROOT / "galaxy.yml").read_text(encoding="utf-8"))["dependencies"])
+
+
 def test_vault_example_holds_the_secrets_that_the_inventory_asks_for() -> None:
     inventory = ROOT / "inventory/group_vars/all"
     asked = set(re.findall(r"\bvault_\w+", (inventory / "main.yml").read_text(encoding="utf-8")))
