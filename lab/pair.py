@@ -1,0 +1,184 @@
+"""The lab's machines as seen from outside: what the demo and the tests ask of them and do to them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import requests
+
+ROOT = Path(__file__).resolve().parent.parent
+INVENTORY = ROOT / "lab" / "inventory"
+ANSIBLE = ROOT / ".venv" / "bin"
+UNIT = "openclaw-gateway.service"
+CHAT = 4711  # the person who talks to Joe
+
+
+def run(*command: str, check: bool = True, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    """Run a command; where it must succeed and does not, say what it printed."""
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=timeout)
+    if check and done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    return done
+
+
+@dataclass
+class Pair:
+    """The machines, with T440's variables from the inventory."""
+
+    variables: dict[str, Any]
+
+    @classmethod
+    def of_the_lab(cls) -> Pair:
+        told = run(str(ANSIBLE / "ansible-inventory"), "--inventory", str(INVENTORY), "--host", "t440")
+        return cls(json.loads(told.stdout))
+
+    @property
+    def telegram(self) -> str:
+        return str(self.variables["openclaw_telegram_api_root"])
+
+    def on(self, machine: str, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a command inside a machine."""
+        return run("docker", "exec", machine, *command, check=check)
+
+    def kill(self, machine: str) -> None:
+        """Pull its plug."""
+        run("docker", "kill", machine)
+
+    def start(self, machine: str) -> None:
+        """Switch it on."""
+        run("docker", "start", machine)
+
+    def freeze(self, machine: str) -> None:
+        """Stop every process of it, as a hanging host would."""
+        run("docker", "pause", machine)
+
+    def thaw(self, machine: str) -> None:
+        """Let it go on where it was."""
+        run("docker", "unpause", machine)
+
+    def gateway_runs(self, node: str) -> bool:
+        """Whether a process of the gateway exists, also one that is starting, stopping or stopped by a signal."""
+        shown = self.on(node, "systemctl", "show", "--value", "--property=ActiveState", UNIT, check=False)
+        return shown.stdout.strip() in {"activating", "active", "deactivating", "reloading"}
+
+    def gateway_ready(self, node: str) -> bool:
+        url = f"http://127.0.0.1:{self.variables['openclaw_port']}/readyz"
+        return self.on(node, "curl", "--silent", "--fail", "--max-time", "3", url, check=False).returncode == 0
+
+    def status(self, machine: str) -> dict[str, Any]:
+        """What `dualjoe status --json` says."""
+        told: dict[str, Any] = json.loads(self.on(machine, "dualjoe", "status", "--json").stdout)
+        return told
+
+    def timeline(self, limit: int = 200) -> list[dict[str, Any]]:
+        """What the watchdog wrote down, oldest first."""
+        shown = self.on("t440", "dualjoe", "timeline", "--json", "--limit", str(limit))
+        events: list[dict[str, Any]] = json.loads(shown.stdout)["events"]
+        return events
+
+    def history(self, token: str) -> list[dict[str, Any]]:
+        """Every message to and from a bot, as the Telegram emulator has it."""
+        answer = requests.post(f"{self.telegram}/getUpdatesHistory", json={"token": token}, timeout=10)
+        answer.raise_for_status()
+        entries: list[dict[str, Any]] = answer.json()["result"]
+        return entries
+
+    def sent_by(self, token: str) -> list[str]:
+        """The texts a bot has sent, oldest first."""
+        texts = [entry.get("message", {}) for entry in self.history(token) if "updateId" in entry]
+        return [str(message["text"]) for message in texts if "chat_id" in message and "text" in message]
+
+    def alerts(self) -> list[str]:
+        """Texts the watchdog has sent."""
+        return self.sent_by(self.variables["watchdog_telegram_token"])
+
+    def tell_joe(self, text: str) -> None:
+        """Send a chat message to Joe's bot."""
+        person = {"id": CHAT, "first_name": "Ada", "username": "ada"}
+        message = {
+            "botToken": self.variables["openclaw_telegram_token"],
+            "from": {**person, "is_bot": False},
+            "chat": {**person, "type": "private"},
+            "date": int(time.time()),
+            "text": text,
+        }
+        if text.startswith("/"):
+            message["entities"] = [{"offset": 0, "length": len(text.split(maxsplit=1)[0]), "type": "bot_command"}]
+        requests.post(f"{self.telegram}/sendMessage", json=message, timeout=10).raise_for_status()
+
+    def joe_says(self) -> list[str]:
+        """The texts Joe has sent."""
+        return self.sent_by(self.variables["openclaw_telegram_token"])
+
+    def ask_joe(self, text: str, seconds: float = 60) -> str:
+        """Send a chat message and return what Joe answers. Raises TimeoutError."""
+        before = len(self.joe_says())
+        self.tell_joe(text)
+        wait_until(lambda: len(self.joe_says()) > before, f"Joe answers {text!r}", seconds)
+        time.sleep(1)  # a long answer comes in parts
+        return "\n".join(self.joe_says()[before:])
+
+
+@dataclass
+class Sampler:
+    """Counts the processes of both gateways twenty times a second, and keeps the samples at which both had some.
+
+    It reads the units' control groups from outside, where both machines are seen in one instant, and where a frozen or
+    dying machine shows what it still has.
+    """
+
+    nodes: Sequence[str] = ("pc-a", "pc-b")
+    samples: int = 0
+    seen: set[str] = field(default_factory=set)
+    overlaps: list[str] = field(default_factory=list)
+    _done: threading.Event = field(default_factory=threading.Event)
+    _folders: dict[str, Path] = field(default_factory=dict)
+
+    def watch(self) -> None:
+        """Sample until stopped."""
+        while not self._done.wait(0.05):
+            running = [node for node in self.nodes if self._processes(node)]
+            self.seen.update(running)
+            if len(running) > 1:
+                self.overlaps.append(time.strftime("%H:%M:%SZ", time.gmtime()))
+            self.samples += 1
+
+    def stop(self) -> None:
+        self._done.set()
+
+    def _processes(self, node: str) -> bool:
+        if node not in self._folders:
+            self._folders[node] = _cgroup(node)
+        try:
+            return bool((self._folders[node] / "system.slice" / UNIT / "cgroup.procs").read_text().strip())
+        except OSError:  # no such group: the unit does not run
+            return False
+
+
+def _cgroup(machine: str) -> Path:
+    """The control group of a running machine's container; its name outlives a restart of the machine."""
+    pid = run("docker", "inspect", "--format", "{{.State.Pid}}", machine).stdout.strip()
+    for line in Path(f"/proc/{pid}/cgroup").read_text(encoding="ascii").splitlines():
+        _, controllers, path = line.split(":", 2)
+        for root, wanted in (("/sys/fs/cgroup/systemd", "name=systemd"), ("/sys/fs/cgroup", "")):
+            folder = Path(root + path.removesuffix("/init.scope"))
+            if controllers == wanted and folder.is_dir():
+                return folder
+    raise RuntimeError(f"the control group of {machine} was not found; is it running?")
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float) -> float:
+    """Wait until a condition holds. Returns the seconds it took. Raises TimeoutError with what did not come true."""
+    began = time.monotonic()
+    while not condition():
+        if time.monotonic() - began > seconds:
+            raise TimeoutError(f"not within {seconds:g} s: {what}")
+        time.sleep(0.25)
+    return time.monotonic() - began
