@@ -6,9 +6,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pair import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from pair import Pair
 
 testinfra_hosts = ["ansible://witness"]
 
@@ -30,7 +31,7 @@ def ask(machine: Any, key: str, user: str, address: str, request: str, options: 
     return machine.run(f"echo '{request}' | timeout 20 {command}")
 
 
-def test_joe_comes_up_at_home(pair: Any, wait_until: Callable[..., float]) -> None:
+def test_joe_comes_up_at_home(pair: Pair) -> None:
     wait_until(lambda: pair.gateway_ready("pc-a"), "PC-A's gateway is ready", 240)
     assert not pair.gateway_runs("pc-b")
 
@@ -58,7 +59,7 @@ def test_the_witness_key_forwards_no_port(host: Any, addresses: dict[str, str]) 
     assert refused.rc != 0
 
 
-def test_an_alert_arrives(pair: Any, wait_until: Callable[..., float]) -> None:
+def test_an_alert_arrives(pair: Pair) -> None:
     before = pair.alerts()
     pair.on("t440", "dualjoe", "alert-test")
     wait_until(
