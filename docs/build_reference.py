@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,10 @@ Made by `make docs` from the sources; do not edit by hand.
 
 
 def text(value: object) -> str:
-    """A description (a sentence or a list of them) as one table cell."""
+    """A description (a sentence or a list of them) as one table cell; Ansible's marks such as V(x) become code."""
     sentences = value if isinstance(value, list) else [value]
-    return " ".join(" ".join(str(sentence).split()) for sentence in sentences).replace("|", "\\|")
+    joined = " ".join(" ".join(str(sentence).split()) for sentence in sentences)
+    return re.sub(r"\b[COMV]\(([^()]*)\)", r"`\1`", joined).replace("|", "\\|")
 
 
 def cell(value: object) -> str:

@@ -124,10 +124,12 @@ def test_registered_variables_are_private(role: Path) -> None:
 
 @each_role
 def test_templates_say_that_ansible_manages_them(role: Path) -> None:
-    """JSON has no comments, so it is left out; a script's first line is its interpreter."""
-    for template in role.glob("templates/**/*.j2"):
-        if template.suffixes[-2:] == [".json", ".j2"]:
+    """Left out: JSON, which has no comments, and parts of other templates. A script's first line is its interpreter."""
+    texts = {path: path.read_text(encoding="utf-8") for path in role.glob("templates/**/*.j2")}
+    for template, text in texts.items():
+        is_part = any(f"'{template.name}'" in other for path, other in texts.items() if path != template)
+        if is_part or template.suffixes[-2:] == [".json", ".j2"]:
             continue
-        lines = template.read_text(encoding="utf-8").splitlines()
+        lines = text.splitlines()
         first = lines[1] if lines[0].startswith("#!") else lines[0]
         assert first.startswith("{{ ansible_managed | comment"), template.relative_to(ROOT)
