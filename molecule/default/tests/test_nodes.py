@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-testinfra_hosts = ["ansible://nodes"]
+testinfra_hosts = ["docker://pc-a", "docker://pc-b"]
 
 
 def test_the_guard_runs(host: Any) -> None:
@@ -31,7 +31,7 @@ def test_the_guard_s_socket_is_for_its_group(host: Any) -> None:
 
 def test_status_tells_role_and_epoch(host: Any) -> None:
     told = json.loads(host.check_output("dualjoe status --json"))
-    assert told["node"] == host.backend.host
+    assert told["node"] == host.backend.name
     assert told["role"] in {"active", "passive"}
 
 
@@ -42,12 +42,12 @@ def test_jobs_are_scheduled(host: Any, job: str) -> None:
 
 
 def test_memory_is_synced_every_five_minutes_by_the_gateway_s_user(host: Any) -> None:
-    user = host.ansible.get_variables()["openclaw_user"]
+    user = {"pc-a": "openclaw01", "pc-b": "openclaw02"}[host.backend.name]
     assert f"*/5 * * * * {user} " in host.file("/etc/cron.d/dualjoe-memory-sync").content_string
 
 
 def test_backups_are_half_an_hour_apart(host: Any) -> None:
-    minute = {"pc-a": "0", "pc-b": "30"}[host.backend.host]
+    minute = {"pc-a": "0", "pc-b": "30"}[host.backend.name]
     assert f"\n{minute} * * * * dualjoe-backup " in host.file("/etc/cron.d/dualjoe-backup").content_string
 
 

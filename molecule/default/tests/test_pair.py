@@ -11,19 +11,13 @@ from pair import wait_until
 if TYPE_CHECKING:
     from pair import Pair
 
-testinfra_hosts = ["ansible://witness"]
+testinfra_hosts = ["docker://t440"]
 
+ADDRESSES = {"pc-a": "172.31.213.11", "pc-b": "172.31.213.12"}
 SSH = (
     "ssh -F none -o BatchMode=yes -o StrictHostKeyChecking=yes -o UserKnownHostsFile=/etc/dualjoe/known_hosts"
     " -o IdentitiesOnly=yes -o ConnectTimeout=10 -i /etc/dualjoe/keys/{key} {options} {user}@{address} {command}"
 )
-
-
-@pytest.fixture
-def addresses(host: Any) -> dict[str, str]:
-    names = host.ansible.get_variables()["groups"]["pair"]
-    variables = {name: host.get_host(f"ansible://{name}").ansible.get_variables() for name in names}
-    return {name: told.get("common_address", told["ansible_host"]) for name, told in variables.items()}
 
 
 def ask(machine: Any, key: str, user: str, address: str, request: str, options: str = "") -> Any:
@@ -37,25 +31,25 @@ def test_joe_comes_up_at_home(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("node", ["pc-a", "pc-b"])
-def test_the_witness_may_probe_and_nothing_else(host: Any, addresses: dict[str, str], node: str) -> None:
-    answer = json.loads(ask(host, "witness", "dualjoe", addresses[node], '{"v":1,"verb":"probe"}').stdout)
+def test_the_witness_may_probe_and_nothing_else(host: Any, node: str) -> None:
+    answer = json.loads(ask(host, "witness", "dualjoe", ADDRESSES[node], '{"v":1,"verb":"probe"}').stdout)
     assert (answer["ok"], answer["node"]) == (True, node)
     shell = host.run(
-        SSH.format(key="witness", user="dualjoe", address=addresses[node], command="id </dev/null", options="")
+        SSH.format(key="witness", user="dualjoe", address=ADDRESSES[node], command="id </dev/null", options="")
     )
     assert "uid=" not in shell.stdout
 
 
-def test_a_node_may_not_grant(host: Any, addresses: dict[str, str]) -> None:
-    node = host.get_host("ansible://pc-b")
+def test_a_node_may_not_grant(host: Any) -> None:
+    node = host.get_host("docker://pc-b")
     request = '{"v":1,"verb":"grant","epoch":99,"stamp":"x:1","ttl":30}'
-    answer = json.loads(ask(node, "peer", "dualjoe", addresses["pc-a"], request).stdout)
+    answer = json.loads(ask(node, "peer", "dualjoe", ADDRESSES["pc-a"], request).stdout)
     assert answer["ok"] is False
     assert json.loads(node.check_output("dualjoe status --json"))["epoch"] < 99
 
 
-def test_the_witness_key_forwards_no_port(host: Any, addresses: dict[str, str]) -> None:
-    refused = ask(host, "witness", "dualjoe", addresses["pc-a"], "", options="-W 127.0.0.1:18789")
+def test_the_witness_key_forwards_no_port(host: Any) -> None:
+    refused = ask(host, "witness", "dualjoe", ADDRESSES["pc-a"], "", options="-W 127.0.0.1:18789")
     assert refused.rc != 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-testinfra_hosts = ["ansible://witness"]
+testinfra_hosts = ["docker://t440"]
 
 
 def test_the_watchdog_runs_as_its_own_user(host: Any) -> None:
