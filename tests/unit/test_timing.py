@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.dualjoe.ha.plugins.filter import timing as timing_filter
+from ansible_collections.dualjoe.ha.plugins.filter import timing_mistakes as timing_filter
 from dualjoe.timing import Timing, mistakes
 
 ROLES = Path(__file__).parents[2] / "roles"
@@ -51,10 +51,16 @@ def test_roles_and_library_have_the_same_defaults() -> None:
     assert given[timing_filter.UNIT_STOP] == Timing().stop
 
 
-def test_the_filter_speaks_in_variables() -> None:
-    assert timing_filter.timing_mistakes({}) == []
-    assert "guard_stop_seconds" in timing_filter.timing_mistakes({"guard_stop_seconds": 20})[0]
-    assert timing_filter.timing_mistakes({"watchdog_ttl_seconds": "soon"}) == [
-        "watchdog_ttl_seconds must be a number, not 'soon'"
-    ]
-    assert "openclaw_stop_seconds" in timing_filter.timing_mistakes({"openclaw_stop_seconds": 330})[0]
+@pytest.mark.parametrize(
+    ("machines", "says"),
+    [
+        ([{}, {}], None),
+        ([{}, {"guard_stop_seconds": 20}], "guard_stop_seconds"),
+        ([{"watchdog_ttl_seconds": "soon"}], "watchdog_ttl_seconds must be a number, not 'soon'"),
+        ([{"openclaw_stop_seconds": 330}], "openclaw_stop_seconds is 330 s"),
+        ([{"guard_stop_seconds": 5}, {"guard_stop_seconds": 6}], "guard_stop_seconds must be the same"),
+    ],
+)
+def test_the_filter_speaks_in_variables(machines: list[dict[str, object]], says: str | None) -> None:
+    found = timing_filter.timing_mistakes(machines)
+    assert (found == []) if says is None else says in found[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.dualjoe.ha.plugins.module_utils.dualjoe.timing import Timing, mistakes
@@ -12,12 +13,13 @@ short_description: Check the timing of leases before anything is provisioned
 version_added: 1.0.0
 description:
   - Compares the variables of roles watchdog, guard and openclaw that must fit together.
-  - A variable that is not set counts with its default.
+  - A variable that is not set counts with its default. One that machines set differently is a mistake.
 positional: _input
 options:
   _input:
-    description: Variables of one machine, for instance C(hostvars[inventory_hostname]).
-    type: dict
+    description: The variables of each machine of the pair, for instance from C(hostvars).
+    type: list
+    elements: dict
     required: true
 author: The Dual-Joe authors
 """
@@ -25,8 +27,7 @@ author: The Dual-Joe authors
 EXAMPLES = """
 - name: Refuse a timing that could let two gateways run
   ansible.builtin.assert:
-    that: vars | dualjoe.ha.timing_mistakes | length == 0
-    fail_msg: "{{ vars | dualjoe.ha.timing_mistakes | join('\n') }}"
+    that: groups['pair'] | map('extract', hostvars) | dualjoe.ha.timing_mistakes | length == 0
 """
 
 RETURN = """
@@ -51,16 +52,22 @@ VARIABLES = {
 UNIT_STOP = "openclaw_stop_seconds"
 
 
-def timing_mistakes(variables: dict[str, Any]) -> list[str]:
-    """Why the timing in ``variables`` is unsafe; one message per mistake, with the variables' names."""
+def timing_mistakes(machines: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Why the timing in the variables of ``machines`` is unsafe; one message per mistake, with the variables' names."""
+    machines = list(machines)
     given: dict[str, Any] = {}
     found = []
     for name, variable in {**VARIABLES, "unit_stop": UNIT_STOP}.items():
-        if variable in variables:
-            try:
-                given[name] = float(variables[variable])
-            except (TypeError, ValueError):
-                found.append(f"{variable} must be a number, not {variables[variable]!r}")
+        values = [variables[variable] for variables in machines if variable in variables]
+        try:
+            numbers = {float(value) for value in values}
+        except (TypeError, ValueError):
+            found.append(f"{variable} must be a number, not {values[0]!r}")
+            continue
+        if len(numbers) > 1:
+            found.append(f"{variable} must be the same on all machines, not {', '.join(map(str, sorted(numbers)))}")
+        for number in numbers:
+            given[name] = number
     if found:
         return found
     unit_stop = given.pop("unit_stop", None)
