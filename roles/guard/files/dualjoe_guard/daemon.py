@@ -148,8 +148,10 @@ class Guard:
         elif not unit.loaded:
             reasons.append(f"{self.gateway.unit} is not installed")
         folder = Path(self.settings.state_dir)
-        if not (folder / "openclaw.json").is_file():
-            reasons.append(f"{folder}/openclaw.json is missing")
+        try:
+            (folder / "openclaw.json").stat()
+        except OSError as error:
+            reasons.append(f"the gateway's configuration cannot be read: {error}")
         for place in (folder, self.settings.root):
             with suppress(OSError):
                 room = os.statvfs(place)
