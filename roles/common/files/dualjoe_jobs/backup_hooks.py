@@ -1,9 +1,9 @@
 """How each kind of container's data are made consistent for a backup.
 
 A hook writes what it saves into a folder of its own, or fails with a sentence that says what to look at. It never saves
-emptiness: a database without tables or an upload folder without files is a failure, because it would push the last good copies
-out. Programs run inside the container as the service's own user, so that no password is needed on a command line; where
-one is, it stays in the container's environment (``password_env`` names it).
+emptiness: a database without tables or an upload folder without files is a failure, because in time it would push the
+last good copies out. Programs run inside the container as the service's own user, so that no password is needed on a
+command line; where one is, it stays in the container's environment (``password_env`` names it).
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ def run_program(argv: Sequence[str], output: Path | None, seconds: float) -> str
 class Container:
     """A container of this machine, with its backup parameters and the time there is for its hook.
 
-    ``deadline`` is on the monotonic clock (seconds); ``gid`` is the group that may read what is saved; ``previous`` is where this
-    container's data were saved the last time (it need not exist).
+    ``deadline`` is on the monotonic clock (seconds); ``gid`` is the group that may read what is saved; ``previous`` is
+    where this container's data were saved the last time (it need not exist).
     """
 
     name: str
@@ -154,7 +154,8 @@ def save_postgres(container: Container, target: Path) -> None:
     login = ("-U", user, "-w")  # never ask for a password
 
     def ask(*argv: str, output: Path | None = None) -> str:
-        return container.exec(*argv, user=str(container.parameters.get("unix_user") or user), password_to="PGPASSWORD", output=output)
+        unix_user = str(container.parameters.get("unix_user") or user)
+        return container.exec(*argv, user=unix_user, password_to="PGPASSWORD", output=output)
 
     tables = "SELECT count(*) FROM pg_catalog.pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
     found = _count(ask("psql", *login, "-XAtq", "-d", database, "-c", tables), database)
@@ -246,7 +247,7 @@ def check_rdb(path: Path) -> None:
         start = file.read(5)
         file.seek(max(0, path.stat().st_size - 9))
         end = file.read(9)
-    if start != b"REDIS" or len(end) != 9 or end[0] != 0xFF:  # noqa: PLR2004 said above
+    if start != b"REDIS" or len(end) != 9 or end[0] != 0xFF:
         raise HookFailed(f"{path.name} is no whole RDB file")
 
 
@@ -315,7 +316,7 @@ def save_files(container: Container, target: Path) -> None:
     before = container.previous / "files"
     argv = [
         "rsync",
-        "-rtpog",
+        "-rtpogc",  # compared by content: an edit of the same size in the same second counts
         "--numeric-ids",
         f"--chown={os.geteuid()}:{container.gid}",
         "--chmod=D0750,F0640",

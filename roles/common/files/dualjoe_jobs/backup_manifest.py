@@ -1,0 +1,96 @@
+"""The list of what a backup holds, with a SHA-256 sum per file: made at the source, checked by whoever has a copy."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+NAME = "manifest.json"
+_VERSION = 1
+_CHUNK_BYTES = 1 << 20
+
+
+class ManifestError(Exception):
+    """A tree is not what its manifest says; the message names the first differences."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """``captured_at`` is when capturing began (UTC, ISO 8601); ``sums`` maps each path to its size and SHA-256."""
+
+    captured_at: str
+    sums: dict[str, tuple[int, str]]
+
+    @property
+    def bytes(self) -> int:
+        """Of all files together."""
+        return sum(size for size, _ in self.sums.values())
+
+    def write(self, tree: Path) -> None:
+        """Put the manifest into the tree it describes."""
+        files = [{"path": path, "size": size, "sha256": sha} for path, (size, sha) in sorted(self.sums.items())]
+        content = {"version": _VERSION, "captured_at": self.captured_at, "files": files}
+        (tree / NAME).write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+
+
+def measure(tree: Path, captured_at: str) -> Manifest:
+    """The manifest of what is in ``tree`` now. Raises ManifestError for anything but folders and regular files."""
+    return Manifest(captured_at, {path: _sum(tree / path) for path in _files(tree)})
+
+
+def load(tree: Path) -> Manifest:
+    """Read the manifest in ``tree``. Raises ManifestError when it is missing or makes no sense."""
+    try:
+        content = json.loads((tree / NAME).read_text("utf-8"))
+        if content["version"] != _VERSION:
+            raise ManifestError(f"{NAME}: version {content['version']} is not {_VERSION}")
+        sums = {str(item["path"]): (int(item["size"]), str(item["sha256"])) for item in content["files"]}
+        return Manifest(str(content["captured_at"]), sums)
+    except FileNotFoundError as error:
+        raise ManifestError(f"{NAME} is missing") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ManifestError(f"{NAME} makes no sense: {error!r}") from error
+
+
+def verify(tree: Path) -> Manifest:
+    """Check every file of ``tree`` against its manifest: none missing, added or changed. Raises ManifestError."""
+    wanted = load(tree)
+    found = measure(tree, wanted.captured_at)
+    differences = [
+        *(f"{path} is missing" for path in sorted(wanted.sums.keys() - found.sums.keys())),
+        *(f"{path} does not belong" for path in sorted(found.sums.keys() - wanted.sums.keys())),
+        *(f"{path} differs" for path, sums in sorted(wanted.sums.items()) if found.sums.get(path, sums) != sums),
+    ]
+    if not wanted.sums:
+        raise ManifestError("the backup is empty")
+    if differences:
+        more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+        raise ManifestError("; ".join(differences[:3]) + more)
+    return wanted
+
+
+def _files(tree: Path) -> Iterator[str]:
+    for folder, folders, names in os.walk(tree):
+        for name in (*folders, *names):
+            path = Path(folder, name)
+            mode = path.lstat().st_mode
+            relative = str(path.relative_to(tree))
+            if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+                raise ManifestError(f"{relative} is neither file nor folder")
+            if stat.S_ISREG(mode) and relative != NAME:
+                yield relative
+
+
+def _sum(path: Path) -> tuple[int, str]:
+    digest = hashlib.sha256()
+    size = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            size += len(chunk)
+    return size, digest.hexdigest()

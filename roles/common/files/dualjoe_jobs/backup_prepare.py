@@ -1,0 +1,147 @@
+"""Save all containers' data into one export tree on T440, for the nodes to fetch.
+
+Runs as root, without arguments, by one sudoers line. What it writes lies below a folder that only root can write, and
+account dualjoe-backup can read. The tree is replaced as a whole, and only when every hook succeeded: a puller
+never finds one container's data of today beside another's of yesterday.
+"""
+
+from __future__ import annotations
+
+import grp
+import json
+import os
+import shutil
+import stat
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from dualjoe import wire
+
+from . import backup_manifest
+from .backup_hooks import HOOKS, Container, HookFailed, Run, run_program
+
+SETTINGS = Path("/etc/dualjoe/backup.json")
+_UMASK = 0o027
+_LEFTOVER = ".export-"
+
+
+class PrepareFailed(Exception):
+    """Nothing new was exported; the message says why, and what to look at."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What /etc/dualjoe/backup.json says on T440. ``hook_seconds`` is each container's share of time."""
+
+    export: Path
+    group: str
+    hook_seconds: float
+    containers: Sequence[Mapping[str, Any]]
+
+    @classmethod
+    def load(cls, path: Path) -> Settings:
+        """Read the file that role backup writes. Raises PrepareFailed."""
+        try:
+            raw = json.loads(path.read_text("utf-8"))
+            settings = cls(Path(raw["export"]), raw["group"], float(raw["hook_seconds"]), raw["containers"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise PrepareFailed(f"{path}: {error!r}; run site.yml again") from error
+        unknown = sorted({str(item.get("hook")) for item in settings.containers} - set(HOOKS))
+        if unknown:
+            raise PrepareFailed(f"{path}: no such hook: {', '.join(unknown)}")
+        if not settings.containers:
+            raise PrepareFailed(f"{path}: there is no container to save; fill containers_list and run site.yml")
+        return settings
+
+
+def prepare(settings: Settings, run: Run = run_program) -> dict[str, Any]:
+    """Save everything and put it in place of the previous export. Returns the reply for the puller.
+
+    Raises PrepareFailed naming every container that failed; then the previous export stays as it was.
+    """
+    captured_at = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    parent = settings.export.parent
+    _check_folder(parent)
+    gid = grp.getgrnam(settings.group).gr_gid
+    for leftover in parent.glob(_LEFTOVER + "*"):  # of a run that was killed
+        shutil.rmtree(leftover)
+    tree = Path(tempfile.mkdtemp(prefix=_LEFTOVER, dir=parent))
+    try:
+        failures = _save_all(settings, tree, gid, run)
+        if failures:
+            raise PrepareFailed("; ".join(failures))
+        made = backup_manifest.measure(tree, captured_at)
+        made.write(tree)
+        _let_read(tree, gid)
+        _replace(settings.export, tree)
+    finally:
+        shutil.rmtree(tree, ignore_errors=True)
+    return wire.ok(captured_at=captured_at, files=len(made.sums), bytes=made.bytes)
+
+
+def _check_folder(parent: Path) -> None:
+    """What root writes must lie where nobody else can exchange folders for links."""
+    status = parent.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        raise PrepareFailed(
+            f"{parent} must be a folder that only {'root' if os.geteuid() == 0 else 'its user'} can write"
+        )
+
+
+def _save_all(settings: Settings, tree: Path, gid: int, run: Run) -> list[str]:
+    """Run all hooks, also after one failed; return what went wrong."""
+    failures = []
+    for item in settings.containers:
+        name = str(item["name"])
+        target = tree / name
+        target.mkdir()
+        deadline = time.monotonic() + settings.hook_seconds
+        container = Container(name, item, deadline, gid, settings.export / name, run)
+        try:
+            HOOKS[item["hook"]](container, target)
+        except (HookFailed, OSError, ValueError) as error:
+            failures.append(f"{name}: {error}")
+    return failures
+
+
+def _let_read(tree: Path, gid: int) -> None:
+    """Give the group read access to all of the tree, and others none."""
+    for folder, _, files in os.walk(tree):
+        os.chown(folder, -1, gid)
+        Path(folder).chmod(0o750)
+        for name in files:
+            path = Path(folder, name)
+            status = path.stat()
+            # Files that are links to the previous export are right already; touching them would touch that one.
+            if status.st_gid != gid or stat.S_IMODE(status.st_mode) != 0o640:
+                os.chown(path, -1, gid)
+                path.chmod(0o640)
+
+
+def _replace(export: Path, tree: Path) -> None:
+    """Put ``tree`` where ``export`` is. The caller's lock keeps readers away meanwhile."""
+    old = Path(tempfile.mkdtemp(prefix=_LEFTOVER, dir=export.parent))
+    if export.exists():
+        export.rename(old / "export")
+    tree.rename(export)
+    shutil.rmtree(old)
+
+
+def main() -> int:
+    """Print one JSON line: what was exported, or why nothing was. 0 or 1."""
+    os.umask(_UMASK)
+    if len(sys.argv) > 1:
+        print("dualjoe-backup-prepare takes no arguments", file=sys.stderr)
+        return 2
+    try:
+        reply = prepare(Settings.load(SETTINGS))
+    except (PrepareFailed, backup_manifest.ManifestError, OSError, KeyError) as error:
+        reply = wire.Refused("prepare_failed", str(error)).reply()
+    sys.stdout.buffer.write(wire.encode(reply))
+    return 0 if reply["ok"] else 1

@@ -1,0 +1,392 @@
+"""Hooks save what there is, whole, and fail rather than save emptiness."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from dualjoe_jobs.backup_hooks import HOOKS, Container, HookFailed, check_rdb, copy_sqlite, run_program, save_files
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+RDB = b"REDIS0010 keys and values \xff12345678"
+
+
+class Docker:
+    """Answers `docker` as written down, by the first rule whose words are all in it; runs all else for real."""
+
+    def __init__(self, rules: dict[str, str | bytes | list[str]], mounts: dict[str, Path] | None = None) -> None:
+        self.rules = rules
+        self.mounts = mounts or {}
+        self.commands: list[str] = []
+
+    def __call__(self, argv: Sequence[str], output: Path | None, seconds: float) -> str:
+        if argv[0] != "docker":
+            return run_program(argv, output, seconds)
+        command = " ".join(argv)
+        self.commands.append(command)
+        if "inspect" in argv:
+            return json.dumps([{"Destination": inside, "Source": str(host)} for inside, host in self.mounts.items()])
+        for words, answer in self.rules.items():
+            if all(word in command for word in words.split("|")):
+                said = answer.pop(0) if isinstance(answer, list) else answer
+                data = said if isinstance(said, bytes) else said.encode()
+                if output is None:
+                    return data.decode()
+                output.write_bytes(data)
+                return ""
+        raise AssertionError(f"unexpected: {command}")
+
+
+def container(docker: Docker, tmp_path: Path, seconds: float = 30, **parameters: Any) -> Container:
+    return Container("box", parameters, time.monotonic() + seconds, os.getegid(), tmp_path / "previous", docker)
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    folder = tmp_path / "target"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Path:
+    folder = tmp_path / "volume"
+    folder.mkdir()
+    return folder
+
+
+def save(hook: str, box: Container, target: Path) -> list[str]:
+    HOOKS[hook](box, target)
+    return sorted(str(path.relative_to(target)) for path in target.rglob("*") if path.is_file())
+
+
+# PostgreSQL
+
+
+POSTGRES: dict[str, str | bytes | list[str]] = {
+    "psql": "2\n",
+    "pg_dump -U": b"PGDMP data",
+    "pg_dumpall": "CREATE ROLE joe;",
+}
+
+
+def test_postgres_saves_the_database_and_the_roles(tmp_path: Path, target: Path) -> None:
+    docker = Docker(dict(POSTGRES))
+    assert save("postgres", container(docker, tmp_path, database="notes"), target) == ["globals.sql", "notes.dump"]
+    assert all(command.startswith("docker exec --user postgres box timeout -k 5 ") for command in docker.commands)
+    assert docker.commands[1].endswith("pg_dump -U postgres -w -Fc -d notes")
+
+
+@pytest.mark.parametrize(
+    ("rules", "says"),
+    [
+        ({"psql": "0\n"}, "found 0, wanted at least 1"),
+        ({"psql": "\n"}, "no number came back"),
+        ({"psql": "1", "pg_dump -U": b""}, "wrote no archive"),
+    ],
+)
+def test_postgres_without_data_fails(rules: dict[str, Any], says: str, tmp_path: Path, target: Path) -> None:
+    with pytest.raises(HookFailed, match=says):
+        save("postgres", container(Docker(rules), tmp_path, database="notes"), target)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "x'; DROP", "--help", "$(id)", "a/b"])
+@pytest.mark.parametrize("hook", ["postgres", "mariadb"])
+def test_a_strange_database_name_reaches_no_program(hook: str, name: str, tmp_path: Path, target: Path) -> None:
+    docker = Docker({})
+    with pytest.raises(HookFailed, match="no database name"):
+        save(hook, container(docker, tmp_path, database=name), target)
+    assert docker.commands == []
+
+
+def test_a_password_is_named_and_never_told(tmp_path: Path, target: Path) -> None:
+    """It goes from one variable to another inside the container."""
+    docker = Docker(dict(POSTGRES))
+    save("postgres", container(docker, tmp_path, database="notes", password_env="POSTGRES_PASSWORD"), target)
+    assert 'export PGPASSWORD="${POSTGRES_PASSWORD}"; exec "$@"' in docker.commands[0]
+
+
+# MariaDB
+
+
+def test_mariadb_saves_the_database_in_one_transaction(tmp_path: Path, target: Path) -> None:
+    docker = Docker({"mariadb-dump": "CREATE TABLE item\n-- Dump completed on a day\n", "mariadb --user": "1"})
+    assert save("mariadb", container(docker, tmp_path, database="shop"), target) == ["shop.sql"]
+    assert "--single-transaction" in docker.commands[1]
+
+
+def test_a_mariadb_dump_that_is_cut_off_fails(tmp_path: Path, target: Path) -> None:
+    docker = Docker({"mariadb-dump": "CREATE TABLE item\n", "mariadb --user": "1"})
+    with pytest.raises(HookFailed, match="cut off"):
+        save("mariadb", container(docker, tmp_path, database="shop"), target)
+
+
+def test_a_missing_mariadb_database_fails(tmp_path: Path, target: Path) -> None:
+    with pytest.raises(HookFailed, match="tables in database shop: found 0"):
+        save("mariadb", container(Docker({"mariadb --user": "0"}), tmp_path, database="shop"), target)
+
+
+# Redis
+
+
+IDLE = "rdb_bgsave_in_progress:0\r\naof_rewrite_in_progress:0\r\nrdb_last_bgsave_status:ok\r\n"
+BUSY = IDLE.replace("in_progress:0", "in_progress:1", 1)
+
+
+def test_redis_waits_for_the_end_of_its_own_save(tmp_path: Path, target: Path) -> None:
+    """A save that is under way has begun before; it is waited for, and then one of our own."""
+    docker = Docker(
+        {
+            "INFO keyspace": "# Keyspace\r\ndb0:keys=2,expires=0\r\ndb1:keys=1,expires=0\r\n",
+            "INFO persistence": [BUSY, IDLE, BUSY, IDLE],
+            "BGSAVE": "Background saving started",
+            "cat /data/dump.rdb": RDB,
+        }
+    )
+    assert save("redis", container(docker, tmp_path, minimum_keys=3), target) == ["dump.rdb"]
+    order = [command.split("redis-cli -e ")[-1].split()[-1] for command in docker.commands]
+    assert order == ["keyspace", *["persistence"] * 2, "BGSAVE", *["persistence"] * 2, "/data/dump.rdb"]
+
+
+def test_redis_that_fails_to_save_fails(tmp_path: Path, target: Path) -> None:
+    docker = Docker(
+        {
+            "INFO keyspace": "db0:keys=2,expires=0",
+            "INFO persistence": [IDLE, IDLE.replace("status:ok", "status:err")],
+            "BGSAVE": "Background saving started",
+        }
+    )
+    with pytest.raises(HookFailed, match="BGSAVE failed"):
+        save("redis", container(docker, tmp_path), target)
+
+
+def test_redis_without_keys_fails(tmp_path: Path, target: Path) -> None:
+    with pytest.raises(HookFailed, match="keys: found 0"):
+        save("redis", container(Docker({"INFO keyspace": "# Keyspace\r\n"}), tmp_path), target)
+
+
+def test_redis_that_never_ends_its_save_runs_out_of_time(tmp_path: Path, target: Path) -> None:
+    docker = Docker({"INFO keyspace": "db0:keys=2,expires=0", "INFO persistence": BUSY})
+    with pytest.raises(HookFailed, match="time is up"):
+        save("redis", container(docker, tmp_path, seconds=0.3), target)
+
+
+@pytest.mark.parametrize("content", [b"", b"REDIS", RDB[:-3], b"NOTHING" + RDB[7:]])
+def test_an_rdb_file_that_is_not_whole_is_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "dump.rdb"
+    path.write_bytes(content)
+    with pytest.raises(HookFailed, match="no whole RDB file"):
+        check_rdb(path)
+
+
+# SQLite
+
+
+def make_database(path: Path, rows: int = 10) -> sqlite3.Connection:
+    database = sqlite3.connect(path, isolation_level=None)
+    database.execute("PRAGMA journal_mode=WAL")
+    database.execute("CREATE TABLE note (id INTEGER PRIMARY KEY, body TEXT)")
+    database.executemany("INSERT INTO note (body) VALUES (?)", [(f"note {number}",) for number in range(rows)])
+    return database
+
+
+def rows_of(path: Path) -> int:
+    with closing(sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True)) as database:
+        return int(database.execute("SELECT count(*) FROM note").fetchone()[0])
+
+
+def test_sqlite_includes_what_is_only_in_the_wal(tmp_path: Path, volume: Path, target: Path) -> None:
+    docker = Docker({}, {"/data": volume})
+    with closing(make_database(volume / "notes.sqlite")):
+        assert save("sqlite", container(docker, tmp_path, path="/data/notes.sqlite"), target) == ["notes.sqlite"]
+    assert rows_of(target / "notes.sqlite") == 10
+
+
+def test_sqlite_while_it_is_being_written_is_sound(tmp_path: Path, volume: Path, target: Path) -> None:
+    path = volume / "notes.sqlite"
+    make_database(path, 20_000).close()
+    stop = threading.Event()
+
+    def write() -> None:
+        with closing(sqlite3.connect(path, isolation_level=None, timeout=10)) as database:
+            while not stop.is_set():
+                # Two rows in one transaction: an odd number of rows would be half of one.
+                database.execute("BEGIN IMMEDIATE")
+                database.execute("INSERT INTO note (body) VALUES ('a')")
+                database.execute("INSERT INTO note (body) VALUES ('b')")
+                database.execute("COMMIT")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for number in range(10):
+            copy = target / f"{number}.sqlite"
+            assert copy_sqlite(path, copy, lambda: None) == 1
+            assert rows_of(copy) % 2 == 0
+    finally:
+        stop.set()
+        writer.join()
+
+
+def test_sqlite_databases_in_a_folder_are_known_by_their_header(tmp_path: Path, volume: Path, target: Path) -> None:
+    (volume / "deep").mkdir()
+    make_database(volume / "deep" / "unusual-name").close()
+    (volume / "picture.sqlite").write_text("no database")
+    docker = Docker({}, {"/data": volume})
+    assert save("sqlite", container(docker, tmp_path, path="/data"), target) == ["deep/unusual-name"]
+
+
+def test_sqlite_leaves_no_files_beside_the_copy_or_the_original(tmp_path: Path, volume: Path, target: Path) -> None:
+    make_database(volume / "notes.sqlite").close()
+    save("sqlite", container(Docker({}, {"/data": volume}), tmp_path, path="/data"), target)
+    assert [path.name for path in [*volume.iterdir(), *target.iterdir()]] == ["notes.sqlite"] * 2
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "found 0, wanted at least 1"),
+        (b"SQLite format 3\0" + b"\0" * 4080, "notes.sqlite: "),
+    ],
+)
+def test_what_is_no_sound_database_fails(content: bytes, says: str, tmp_path: Path, volume: Path, target: Path) -> None:
+    (volume / "notes.sqlite").write_bytes(content)
+    docker = Docker({}, {"/data": volume})
+    with pytest.raises(HookFailed, match=says):
+        save("sqlite", container(docker, tmp_path, path="/data/notes.sqlite"), target)
+
+
+def test_a_database_without_tables_fails(tmp_path: Path, volume: Path, target: Path) -> None:
+    with closing(sqlite3.connect(volume / "notes.sqlite")) as database:
+        database.execute("PRAGMA user_version = 3")
+        database.commit()
+    with pytest.raises(HookFailed, match=r"tables in notes\.sqlite: found 0"):
+        save("sqlite", container(Docker({}, {"/data": volume}), tmp_path, path="/data"), target)
+
+
+# Files
+
+
+needs_rsync = pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed")
+
+
+@needs_rsync
+def test_files_are_copied_readable_and_listed_as_they_were(tmp_path: Path, volume: Path, target: Path) -> None:
+    (volume / "sub").mkdir(mode=0o700)
+    (volume / "sub" / "secret.txt").write_text("psst")
+    (volume / "sub" / "secret.txt").chmod(0o600)
+    (volume / "link").symlink_to("/etc/passwd")
+    (volume / "empty").mkdir()
+    save_files(container(Docker({}, {"/srv": volume}), tmp_path, path="/srv"), target)
+
+    copy = target / "files"
+    assert sorted(str(path.relative_to(copy)) for path in copy.rglob("*")) == ["empty", "sub", "sub/secret.txt"]
+    assert (copy / "sub" / "secret.txt").stat().st_mode & 0o777 == 0o640
+    entries = {entry["path"]: entry for entry in json.loads((target / "files.json").read_text())["entries"]}
+    assert entries["sub/secret.txt"]["mode"] == "0600"
+    assert entries["sub"]["mode"] == "0700"
+    assert entries["link"] == {**entries["link"], "type": "symlink", "target": "/etc/passwd"}
+    assert entries["empty"]["type"] == "directory"
+
+
+@needs_rsync
+def test_unchanged_files_share_their_bytes_with_the_previous_export(tmp_path: Path, volume: Path, target: Path) -> None:
+    (volume / "same").write_text("same")
+    docker = Docker({}, {"/srv": volume})
+    previous = tmp_path / "previous"
+    previous.mkdir()
+    save_files(container(docker, tmp_path, path="/srv"), previous)
+    (volume / "new").write_text("new")
+    save_files(container(docker, tmp_path, path="/srv"), target)
+    assert (target / "files/same").samefile(previous / "files/same")
+    assert (target / "files/new").read_text() == "new"
+
+
+@needs_rsync
+@pytest.mark.parametrize("exclude", [[], ["*"]])
+def test_a_folder_without_files_fails(exclude: list[str], tmp_path: Path, volume: Path, target: Path) -> None:
+    if exclude:
+        (volume / "left-out").write_text("x")
+    with pytest.raises(HookFailed, match="files: found 0"):
+        save_files(container(Docker({}, {"/srv": volume}), tmp_path, path="/srv", exclude=exclude), target)
+
+
+def test_files_that_vanish_are_retried_and_then_no_loss(tmp_path: Path, volume: Path, target: Path) -> None:
+    (volume / "stays").write_text("x")
+    tries: list[Sequence[str]] = []
+
+    def run(argv: Sequence[str], output: Path | None, seconds: float) -> str:
+        if argv[0] == "rsync":
+            tries.append(argv)
+            (target / "files/stays").write_text("x")
+            raise HookFailed("rsync ended with 24: some files vanished")
+        return Docker({}, {"/srv": volume})(argv, output, seconds)
+
+    box = Container("box", {"path": "/srv"}, time.monotonic() + 30, os.getegid(), tmp_path / "previous", run)
+    save_files(box, target)
+    assert len(tries) == 3
+
+
+def test_any_other_failure_of_rsync_fails(tmp_path: Path, volume: Path, target: Path) -> None:
+    def run(argv: Sequence[str], output: Path | None, seconds: float) -> str:
+        if argv[0] == "rsync":
+            raise HookFailed("rsync ended with 23: permission denied")
+        return Docker({}, {"/srv": volume})(argv, output, seconds)
+
+    box = Container("box", {"path": "/srv"}, time.monotonic() + 30, os.getegid(), tmp_path / "previous", run)
+    with pytest.raises(HookFailed, match="ended with 23"):
+        save_files(box, target)
+
+
+# Where a container's folders are on this machine
+
+
+def test_the_innermost_volume_holds_a_path(tmp_path: Path, volume: Path) -> None:
+    inner = tmp_path / "inner"
+    (inner / "x").mkdir(parents=True)
+    box = container(Docker({}, {"/data": volume, "/data/inner": inner}), tmp_path)
+    assert box.on_host("/data/inner/x") == inner / "x"
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("/etc", "on none of the container's volumes"),
+        ("/database", "on none of the container's volumes"),
+        ("/data/none", "does not exist"),
+        ("/data/out", "leads out of its volume"),
+        ("/data/../../etc", "leads out of its volume"),
+    ],
+)
+def test_a_path_outside_of_the_volumes_is_refused(path: str, says: str, tmp_path: Path, volume: Path) -> None:
+    (volume / "out").symlink_to("/etc")
+    with pytest.raises(HookFailed, match=says):
+        container(Docker({}, {"/data": volume}), tmp_path).on_host(path)
+
+
+# Programs
+
+
+def test_a_failing_program_is_named_with_its_last_words() -> None:
+    with pytest.raises(HookFailed, match="sh ended with 3: no luck"):
+        run_program(["sh", "-c", "echo first >&2; echo no luck >&2; exit 3"], None, 10)
+
+
+def test_a_program_that_hangs_is_ended() -> None:
+    with pytest.raises(HookFailed, match="took longer than"):
+        run_program(["sleep", "30"], None, 0.2)
+
+
+def test_a_missing_program_is_named() -> None:
+    with pytest.raises(HookFailed, match="no-such-program: No such file"):
+        run_program(["no-such-program"], None, 1)
