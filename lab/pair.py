@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import requests
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 INVENTORY = ROOT / "lab" / "inventory"
+VARIABLES = INVENTORY / "group_vars" / "all.yml"
+SECRETS = ROOT / "lab" / ".state" / "secrets.yml"  # made by create.yml
 ANSIBLE = ROOT / ".venv" / "bin"
 UNIT = "openclaw-gateway.service"
 CHAT = 4711  # the person who talks to Joe
@@ -30,18 +33,24 @@ def run(*command: str, check: bool = True, timeout: float = 120) -> subprocess.C
 
 @dataclass
 class Pair:
-    """The machines, with T440's variables from the inventory."""
+    """The machines, and what it takes to talk to them."""
 
-    variables: dict[str, Any]
+    telegram: str  # the emulator's base URL
+    openclaw_port: int
+    openclaw_telegram_token: str
+    watchdog_telegram_token: str
 
     @classmethod
     def of_the_lab(cls) -> Pair:
-        told = run(str(ANSIBLE / "ansible-inventory"), "--inventory", str(INVENTORY), "--host", "t440")
-        return cls(json.loads(told.stdout))
-
-    @property
-    def telegram(self) -> str:
-        return str(self.variables["openclaw_telegram_api_root"])
+        """The lab that runs, from the inventory's own files: ansible-inventory does not template what it shows."""
+        variables = yaml.safe_load(VARIABLES.read_text(encoding="utf-8"))
+        secrets = yaml.safe_load(SECRETS.read_text(encoding="utf-8"))
+        return cls(
+            telegram=variables["lab_telegram"],
+            openclaw_port=variables["openclaw_port"],
+            openclaw_telegram_token=secrets["openclaw_telegram_token"],
+            watchdog_telegram_token=secrets["watchdog_telegram_token"],
+        )
 
     def on(self, machine: str, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command inside a machine."""
@@ -69,7 +78,7 @@ class Pair:
         return shown.stdout.strip() in {"activating", "active", "deactivating", "reloading"}
 
     def gateway_ready(self, node: str) -> bool:
-        url = f"http://127.0.0.1:{self.variables['openclaw_port']}/readyz"
+        url = f"http://127.0.0.1:{self.openclaw_port}/readyz"
         return self.on(node, "curl", "--silent", "--fail", "--max-time", "3", url, check=False).returncode == 0
 
     def status(self, machine: str) -> dict[str, Any]:
@@ -97,13 +106,13 @@ class Pair:
 
     def alerts(self) -> list[str]:
         """Texts the watchdog has sent."""
-        return self.sent_by(self.variables["watchdog_telegram_token"])
+        return self.sent_by(self.watchdog_telegram_token)
 
     def tell_joe(self, text: str) -> None:
         """Send a chat message to Joe's bot."""
         person = {"id": CHAT, "first_name": "Ada", "username": "ada"}
         message = {
-            "botToken": self.variables["openclaw_telegram_token"],
+            "botToken": self.openclaw_telegram_token,
             "from": {**person, "is_bot": False},
             "chat": {**person, "type": "private"},
             "date": int(time.time()),
@@ -115,7 +124,7 @@ class Pair:
 
     def joe_says(self) -> list[str]:
         """The texts Joe has sent."""
-        return self.sent_by(self.variables["openclaw_telegram_token"])
+        return self.sent_by(self.openclaw_telegram_token)
 
     def ask_joe(self, text: str, seconds: float = 60) -> str:
         """Send a chat message and return what Joe answers. Raises TimeoutError."""
