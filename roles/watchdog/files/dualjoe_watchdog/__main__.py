@@ -1,0 +1,72 @@
+"""``dualjoe-watchdog [--config FILE] [--check-config]``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from dualjoe import sdnotify
+
+from .coordinator import Coordinator
+from .nodes import Node
+from .server import Server
+from .settings import BadSettings, Settings, load
+from .store import BadStore, Store
+from .telegram import Outbox
+
+log = logging.getLogger("dualjoe-watchdog")
+
+
+async def serve(settings: Settings, store: Store) -> None:
+    """Run until SIGTERM."""
+    outbox = Outbox(settings.telegram, store)
+    nodes = {node.name: Node(node, settings.key, settings.known_hosts) for node in settings.nodes}
+    coordinator = Coordinator(settings, store, outbox, nodes)
+    server = await Server(coordinator, settings.socket).open()
+    loop = asyncio.get_running_loop()
+    main = asyncio.current_task()
+    assert main is not None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, main.cancel)
+    sdnotify.notify("READY=1")
+    log.info("pair=%s epoch=%d holder=%s ready", settings.pair, coordinator.record.epoch, coordinator.record.holder)
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(outbox.run())
+            group.create_task(coordinator.run(lambda: sdnotify.notify("WATCHDOG=1")))
+    except asyncio.CancelledError:
+        log.info("pair=%s asked to stop; the leases go on until their ends", settings.pair)
+    finally:
+        sdnotify.notify("STOPPING=1")
+        server.close()
+        for node in nodes.values():
+            node.close()
+
+
+def main() -> int:
+    """Exit codes: 0 stopped when asked, 1 bad settings or an unusable store."""
+    parser = argparse.ArgumentParser(prog="dualjoe-watchdog", description="Decides on T440 which node serves.")
+    parser.add_argument("--config", type=Path, default=Path("/etc/dualjoe/watchdog.json"), help="default: %(default)s")
+    parser.add_argument("--check-config", action="store_true", help="check the settings, change nothing")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stdout)
+    for chatty in ("asyncssh", "httpx", "httpcore"):  # they name every connection, and httpx the bot's token
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    try:
+        settings = load(arguments.config)
+        if arguments.check_config:
+            return 0
+        store = Store(settings.state)
+    except (BadSettings, BadStore) as error:
+        print(error, file=sys.stderr)
+        return 1
+    asyncio.run(serve(settings, store))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

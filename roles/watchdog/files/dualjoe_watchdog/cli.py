@@ -1,0 +1,122 @@
+"""The command `dualjoe` on T440. Standard library only: it also works when the watchdog's environment does not."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from dualjoe import control
+
+DONE, NOT_DONE, BAD_USAGE = 0, 1, 2
+_SWITCH_SECONDS = 900.0  # the watchdog itself gives up sooner, and says why
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit codes: 0 done, 1 not done (stderr says why), 2 bad usage."""
+    arguments = _parser().parse_args(argv)
+    try:
+        reply, events = _ask(arguments)
+    except control.ControlError as error:
+        print(f"dualjoe: {error}", file=sys.stderr)
+        return NOT_DONE
+    good = reply.get("ok") is True
+    if arguments.json:
+        print(json.dumps({**reply, "events": events}, indent=2, sort_keys=True))
+    elif good:
+        _SHOW[arguments.command](reply)
+    else:
+        print(f"dualjoe: {reply.get('message')}", file=sys.stderr)
+    return DONE if good else NOT_DONE
+
+
+def _parser() -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--json", action="store_true", help="print one JSON object")
+    parser = argparse.ArgumentParser(
+        prog="dualjoe",
+        description="Look at the pair and move Joe.",
+        epilog="Exit codes: 0 done, 1 not done, 2 bad usage.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("status", parents=[shared], help="the pair at a glance")
+    timeline = commands.add_parser("timeline", parents=[shared], help="what happened, and why")
+    timeline.add_argument("--limit", type=int, default=50, help="the newest so many events (default: %(default)s)")
+    switch = commands.add_parser("switchover", parents=[shared], help="a planned move, to the other node by default")
+    switch.add_argument("--to", metavar="NODE", help="a node's name, 'primary' or 'standby'")
+    back = commands.add_parser("failback", parents=[shared], help="move home to the primary")
+    for command in (switch, back):
+        command.add_argument("--dry-run", action="store_true", help="say what would be done, change nothing")
+    commands.add_parser("alert-test", parents=[shared], help="send a test alert and wait until it is taken")
+    return parser
+
+
+def _ask(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The final reply, and the events that came before it; on a terminal they are shown as they come."""
+    events: list[dict[str, Any]] = []
+
+    def heard(event: dict[str, Any]) -> None:
+        events.append(event)
+        if not arguments.json:
+            print(_event(event), flush=True)
+
+    if arguments.command == "timeline":
+        return control.ask("timeline", limit=arguments.limit, on_event=heard), events
+    if arguments.command in ("switchover", "failback"):
+        to = "primary" if arguments.command == "failback" else arguments.to
+        reply = control.ask(
+            "switch",
+            to=to,
+            dry_run=arguments.dry_run,
+            by=getpass.getuser(),
+            timeout=_SWITCH_SECONDS,
+            on_event=heard,
+        )
+        return reply, events
+    return control.ask(arguments.command, timeout=60), events
+
+
+def _event(event: dict[str, Any]) -> str:
+    at = datetime.fromisoformat(event["at"].replace("Z", "+00:00")).astimezone()
+    return f"{at:%Y-%m-%d %H:%M:%S}  {event['kind']:<12} {event['node'] or '-':<8} {event['reason']}"
+
+
+def _show_status(status: dict[str, Any]) -> None:
+    print(f"Pair {status['pair']}: {status['situation']}, {status['reason']} (epoch {status['epoch']})")
+    for name, node in sorted(status["nodes"].items()):
+        print(f"  {name:<8} {node['home']:<8} {_node(node)}")
+    for trouble in status["troubles"]:
+        print(f"  ! {trouble}")
+    if status["stays_away"]:
+        print("  Joe stays on the standby until a failback is asked for.")
+    if status["alerts_waiting"]:
+        print(f"  {status['alerts_waiting']} alert(s) not taken by Telegram yet")
+
+
+def _node(node: dict[str, Any]) -> str:
+    probe = node["probe"]
+    if not node["heard"]:
+        ago = node["heard_seconds_ago"]
+        return f"silent{'' if ago is None else f' for {ago:.0f} s'}: {node['silence'] or 'not asked yet'}"
+    age = probe.get("memory", {}).get("age_seconds")
+    words = [probe["role"], f"gateway {probe['gateway']['state']}", f"epoch {probe['epoch']}"]
+    words += [f"memory {age:.0f} s old"] if age is not None and probe["role"] == "passive" else []
+    words += [] if probe["fit"] else ["NOT FIT: " + "; ".join(probe["unfit"])]
+    return ", ".join(words)
+
+
+def _show_message(reply: dict[str, Any]) -> None:
+    print(reply["message"])
+
+
+_SHOW = {
+    "status": _show_status,
+    "timeline": lambda _reply: None,  # the events were shown as they came
+    "switchover": _show_message,
+    "failback": _show_message,
+    "alert-test": lambda _reply: print("Telegram has taken the test alert."),
+}

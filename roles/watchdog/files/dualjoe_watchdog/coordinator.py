@@ -1,0 +1,388 @@
+"""Watches the nodes and carries out what ``dualjoe.takeover`` decides.
+
+The order of each step is the promise: decide, store the record, then act. Nothing here decides who serves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any, Protocol
+
+from dualjoe import alerts, sightings, takeover, wire
+from dualjoe.takeover import Action, Decision, Record, Sighting
+
+from .nodes import Unreachable
+from .settings import Settings
+from .store import Store
+from .telegram import Outbox
+
+log = logging.getLogger("dualjoe-watchdog")
+
+STEP_SECONDS = 1.0
+SERVING = ("ready", "unready")
+_KINDS = {"failing_over": "failover", "failing_back": "failback", "moving": "switchover"}
+
+
+class Guard(Protocol):
+    """A node's guard, as it can be asked."""
+
+    async def ask(self, message: dict[str, Any], timeout: float) -> dict[str, Any]:
+        """The reply to one request line. Raises Unreachable."""
+
+
+def boot_clock() -> float:
+    """Seconds since boot, suspended time included: a sleep of T440 must count against every lease."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+@dataclass
+class Move:
+    """A change of holder under way. Clock figures are of ``boot_clock``."""
+
+    kind: str
+    reason: str
+    origin: str | None
+    began: float
+    heard: float
+    granted: float = 0.0
+
+
+class Coordinator:
+    """One pair."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        outbox: Outbox,
+        guards: Mapping[str, Guard],
+        clock: Callable[[], float] = boot_clock,
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.outbox = outbox
+        self.policy = takeover.Policy(
+            settings.primary.name,
+            settings.standby.name,
+            settings.lease_timing(),
+            settings.auto_failback,
+            settings.holddown,
+            settings.absent_wait,
+        )
+        self.record = store.record()
+        self.sightings = {name: Sighting(name) for name in guards}
+        self.silences: dict[str, str] = {}
+        self.busy: dict[str, str] = {}
+        self.decision = Decision(self.record, "starting", "nothing is known yet")
+        self.since = _utc()
+        self._guards = guards
+        self._clock = clock
+        self._started_at = clock()
+        self._lease_sent_at: float | None = None
+        self._renewed: dict[str, str] = {}  # node -> the stamp of its last renewal
+        self._checked: dict[str, float] = {}  # node -> when the last full check was asked for
+        self._confirmed: dict[str, float] = {}  # node -> when its silence became certain
+        self._move: Move | None = None
+        self._served_by: str | None = None
+        self._troubles: dict[str, str] = {}
+        self._listeners: set[asyncio.Queue[dict[str, Any]]] = set()
+        self._group = asyncio.TaskGroup()
+
+    # ---- watching
+
+    async def run(self, alive: Callable[[], None]) -> None:
+        """Watch and act until cancelled. ``alive`` is called at every step."""
+        async with self._group:  # what breaks ends the watchdog, loudly; systemd starts it again
+            for name in self._guards:
+                self._group.create_task(self._watch(name))
+            while True:
+                self.step()
+                alive()
+                await asyncio.sleep(STEP_SECONDS)
+
+    async def _watch(self, node: str) -> None:
+        timing = self.policy.timing
+        while True:
+            began = self._clock()
+            await self._probe(node)
+            self.step()
+            unsure = 0 < self.sightings[node].failures < timing.confirm_checks
+            pause = timing.retry if unsure else began + timing.heartbeat - self._clock()
+            await asyncio.sleep(max(0.0, pause))
+
+    async def _probe(self, node: str) -> dict[str, Any] | None:
+        """Look at a node once. The probe, or None where it did not answer as it should."""
+        timing = self.policy.timing
+        full = self._clock() - self._checked.get(node, float("-inf")) >= timing.full_check - timing.heartbeat / 2
+        if full:
+            self._checked[node] = self._clock()
+        try:
+            probe = await self._guards[node].ask(wire.request("probe", full=full), timing.verb_timeout)
+            if probe.get("ok") is not True:
+                raise Unreachable(f"{node}: {probe.get('message')}")
+            if probe.get("node") != node:
+                raise Unreachable(f"{node}: the guard there says that it is {probe.get('node')!r}")
+            wire.Stamp.parse(str(probe.get("stamp")))
+        except (Unreachable, wire.Refused) as error:
+            self._missed(node, str(error))
+            return None
+        if node in self._confirmed:
+            self._tell("heard_again", f"{node} answers again", node)
+        self._confirmed.pop(node, None)
+        self.silences.pop(node, None)
+        self.sightings[node] = sightings.heard(
+            self.sightings[node], probe, self._clock(), self.policy.timing.confirm_checks
+        )
+        return probe
+
+    def _missed(self, node: str, why: str) -> None:
+        self.sightings[node] = sightings.missed(self.sightings[node])
+        self.silences[node] = why
+        failures = self.sightings[node].failures
+        log.info("pair=%s node=%s missed=%d %s", self.settings.pair, node, failures, why)
+        if failures == self.policy.timing.confirm_checks:
+            self._confirmed[node] = self._clock()
+            self._tell("silent", f"{node} does not answer: {why}", node)
+
+    # ---- deciding
+
+    def step(self) -> None:
+        """Decide, store, act."""
+        world = takeover.World(self._clock(), self._started_at, self.sightings, self._lease_sent_at, self.busy)
+        decision = takeover.decide(self.record, world, self.policy)
+        if not self._store(decision.record):
+            return
+        self._note(decision)
+        for action in decision.actions:
+            if action.verb == "renew":
+                self._renew(action)
+            elif action.node not in self.busy:
+                self._begin(action, decision)
+
+    def _store(self, record: Record) -> bool:
+        """Have the record on disk. False, loudly, where that cannot be: then nothing may follow from it."""
+        if record == self.record:
+            return True
+        try:
+            self.store.save_record(record)
+        except sqlite3.Error as error:
+            log.error("pair=%s the record cannot be stored, so nothing is done: %s", self.settings.pair, error)
+            return False
+        self.record = record
+        return True
+
+    def _note(self, decision: Decision) -> None:
+        if decision.situation != self.decision.situation:
+            self.since = _utc()
+            words = (decision.situation, decision.reason)
+            log.info("pair=%s epoch=%d %s: %s", self.settings.pair, self.record.epoch, *words)
+            if decision.situation in alerts.NOT_SERVED:
+                self._tell(decision.situation, decision.reason, self.record.holder)
+        self.decision = decision
+        holder = self.sightings.get(self.record.holder or "")
+        if holder is not None and holder.heard and holder.active and holder.gateway in SERVING:
+            self._served_by = holder.node
+        troubles = alerts.standing(decision, self.sightings, self.policy.timing.confirm_checks)
+        for key in troubles.keys() - self._troubles.keys():
+            self._alert(troubles[key])
+        for key in self._troubles.keys() - troubles.keys():
+            self._alert(alerts.over(key))
+        self._troubles = troubles
+
+    # ---- acting
+
+    def _renew(self, action: Action) -> None:
+        """Renew once per stamp: the same one again would add nothing."""
+        stamp = str(self.sightings[action.node].probe["stamp"])
+        if self._renewed.get(action.node) == stamp:
+            return
+        self._renewed[action.node] = stamp
+        self._lease_sent_at = self._clock()
+        self._group.create_task(self._send_renewal(action, stamp))
+
+    async def _send_renewal(self, action: Action, stamp: str) -> None:
+        request = wire.request("renew", epoch=action.epoch, stamp=stamp, ttl=self.policy.timing.ttl)
+        try:
+            reply = await self._guards[action.node].ask(request, self.policy.timing.verb_timeout)
+        except Unreachable as error:
+            log.warning("node=%s epoch=%d renewal unanswered: %s", action.node, action.epoch, error)
+            return
+        if reply.get("ok") is not True:
+            log.warning("node=%s epoch=%d renewal refused: %s", action.node, action.epoch, reply.get("message"))
+
+    def _begin(self, action: Action, decision: Decision) -> None:
+        """Start a slow verb in the background."""
+        if self._move is None or decision.situation in _KINDS:
+            self._move = Move(
+                kind=_KINDS.get(decision.situation, "start"),
+                reason=decision.reason,
+                origin=self._served_by,
+                began=self._confirmed.get(self._served_by or "", self._clock()),
+                heard=self._last_heard(self._served_by),
+            )
+        self._tell(action.verb, decision.reason, action.node)
+        self.busy[action.node] = action.verb
+        work = {"grant": self._grant, "revoke": self._revoke, "sync": self._sync}[action.verb]
+        self._group.create_task(self._slow(action, work))
+
+    def _last_heard(self, node: str | None) -> float:
+        """When a silent node was last heard; for one that is not silent, now."""
+        heard = self.sightings[node].heard_at if node in self._confirmed and node is not None else None
+        return self._clock() if heard is None else heard
+
+    async def _slow(self, action: Action, work: Callable[[Action], Coroutine[Any, Any, None]]) -> None:
+        try:
+            await work(action)
+        except Unreachable as error:
+            self._tell(f"{action.verb}_unanswered", str(error), action.node)
+        finally:
+            self.busy.pop(action.node, None)
+        self.step()
+
+    async def _grant(self, action: Action) -> None:
+        probe = await self._probe(action.node)  # for a stamp as fresh as can be
+        if probe is None or (self.record.holder, self.record.epoch) != (action.node, action.epoch):
+            return  # decided otherwise meanwhile: a grant sent now would be nobody's
+        self._lease_sent_at = granted = self._clock()
+        request = wire.request("grant", epoch=action.epoch, stamp=probe["stamp"], ttl=self.policy.timing.ttl)
+        reply = await self._guards[action.node].ask(request, self.settings.grant_timeout)
+        if reply.get("ok") is True:
+            self._granted(action, reply, granted)
+        elif reply.get("error") == "not_ready":
+            message = str(reply.get("message"))
+            self._tell("not_ready", message, action.node)
+            self._alert(alerts.not_ready(action.node, message))
+            self.sightings[action.node] = sightings.let_down(self.sightings[action.node], self._clock())
+            self._store(takeover.on_grant_failed(self.record, action.node, action.epoch, self.policy))
+        else:
+            self._tell("grant_refused", str(reply.get("message")), action.node)
+            await asyncio.sleep(self.policy.timing.retry)
+
+    def _granted(self, action: Action, reply: Mapping[str, Any], granted: float) -> None:
+        now = self._clock()
+        move, self._move = self._move, None
+        if move is None:
+            return
+        data = {
+            "from": move.origin,
+            "to": action.node,
+            "detection_seconds": round(move.began - move.heard, 3),
+            "wait_seconds": round(granted - move.began, 3),
+            "start_seconds": round(now - granted, 3),
+            "last_heard_at": _utc(move.heard - now),
+            "confirmed_at": _utc(move.began - now),
+            "published": reply.get("published"),
+            "memory_age_seconds": reply.get("memory", {}).get("age_seconds"),
+        }
+        kind = move.kind if action.node != move.origin else "start"
+        self._tell(kind, move.reason, action.node, data)
+        if move.origin is not None:
+            self._alert(alerts.moved(kind, action.node, move.reason, data))
+        self._served_by = action.node
+
+    async def _revoke(self, action: Action) -> None:
+        reply = await self._guards[action.node].ask(
+            wire.request("revoke", epoch=action.epoch), self.policy.timing.stop + 15
+        )
+        if reply.get("ok") is not True:
+            self._tell("revoke_failed", str(reply.get("message")), action.node)
+            await asyncio.sleep(self.policy.timing.retry)
+            return
+        await self._probe(action.node)  # its picture from before the stop must not be acted on
+        self._store(takeover.on_revoked(self.record, action.node, action.epoch))
+
+    async def _sync(self, action: Action) -> None:
+        good, why = False, ""
+        try:
+            reply = await self._guards[action.node].ask(wire.request("sync"), self.settings.sync_timeout)
+            good, why = reply.get("ok") is True, str(reply.get("message"))
+        except Unreachable as error:
+            why = str(error)
+        if not good:
+            self._tell("sync_failed", why, action.node)
+            self._alert(f"The move to {action.node} was taken back: its memory could not be fetched ({why}).")
+            self.sightings[action.node] = sightings.let_down(self.sightings[action.node], self._clock())
+        self._store(takeover.on_synced(self.record, action.node, good, self.policy))
+
+    # ---- people
+
+    def request_move(self, to: str, by: str, reason: str, *, dry_run: bool) -> tuple[bool, str]:
+        """Ask for a switchover to node ``to``. Whether that changes something, and why it cannot be ('' is: it can)."""
+        world = takeover.World(self._clock(), self._started_at, self.sightings, self._lease_sent_at, self.busy)
+        record, problem = takeover.request_move(self.record, to, by, reason, world, self.policy)
+        changes = not problem and record != self.record
+        if changes and not dry_run:
+            if not self._store(record):
+                return False, "the request cannot be stored; look at the watchdog's log"
+            self._tell("requested", f"{by} asks to move Joe to {to}: {reason}", to)
+            self.step()
+        return changes, problem
+
+    def status(self) -> dict[str, Any]:
+        """The pair at a glance."""
+        now = self._clock()
+        return {
+            "pair": self.settings.pair,
+            "situation": self.decision.situation,
+            "reason": self.decision.reason,
+            "since": self.since,
+            "epoch": self.record.epoch,
+            "holder": self.record.holder,
+            "moving_to": self.record.target,
+            "stays_away": self.record.home_hold,
+            "nodes": {name: self._node_status(name, now) for name in self._guards},
+            "troubles": sorted(self._troubles.values()),
+            "alerts_waiting": self.store.alerts_waiting(),
+            "time": _utc(),
+        }
+
+    def _node_status(self, name: str, now: float) -> dict[str, Any]:
+        sighting = self.sightings[name]
+        return {
+            "home": "primary" if name == self.policy.primary else "standby",
+            "heard": sighting.heard,
+            "heard_seconds_ago": None if sighting.heard_at is None else round(now - sighting.heard_at, 1),
+            "failures": sighting.failures,
+            "silence": self.silences.get(name),
+            "busy": self.busy.get(name),
+            "probe": {k: v for k, v in sighting.probe.items() if k not in ("v", "ok")},
+        }
+
+    @contextmanager
+    def listen(self) -> Iterator[asyncio.Queue[dict[str, Any]]]:
+        """Events as they happen."""
+        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._listeners.add(queue)
+        try:
+            yield queue
+        finally:
+            self._listeners.discard(queue)
+
+    def _tell(self, kind: str, reason: str, node: str | None, data: dict[str, Any] | None = None) -> None:
+        """Write an event down. A full disk must not stop the watch, so a failure is only logged."""
+        log.info("pair=%s node=%s epoch=%d event=%s %s", self.settings.pair, node, self.record.epoch, kind, reason)
+        try:
+            self.store.add_event(kind, reason, node, self.record.epoch, data or {})
+        except sqlite3.Error as error:
+            log.error("pair=%s the event cannot be stored: %s", self.settings.pair, error)
+        event = {"at": _utc(), "kind": kind, "node": node, "epoch": self.record.epoch, "reason": reason}
+        for queue in self._listeners:
+            queue.put_nowait({**event, "data": data or {}})
+
+    def _alert(self, text: str) -> None:
+        try:
+            self.outbox.alert(f"[{self.settings.pair}] {text}")
+        except sqlite3.Error as error:
+            log.error("pair=%s the alert cannot be stored: %s", self.settings.pair, error)
+
+
+def _utc(offset: float = 0.0) -> str:
+    moment = datetime.now(timezone.utc) + timedelta(seconds=offset)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

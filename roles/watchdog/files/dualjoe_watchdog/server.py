@@ -1,0 +1,160 @@
+"""The control socket: what people and playbooks ask of the watchdog. Its client is ``dualjoe.control``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from dualjoe import control, wire
+from dualjoe.wire import Refused
+
+from .coordinator import SERVING, Coordinator
+
+REQUEST_SECONDS = 5.0
+ALERT_SECONDS = 30.0
+LOOK_SECONDS = 1.0
+MAX_EVENTS = 1000
+
+Answer = AsyncIterator[dict[str, Any]]
+
+
+class Server:
+    """Answers one request per connection: event lines while it works, then one final line."""
+
+    def __init__(self, coordinator: Coordinator, path: Path) -> None:
+        self._coordinator = coordinator
+        self._path = path
+
+    async def open(self) -> asyncio.Server:
+        """Listen at the socket's path, for root and the group of the folder."""
+        self._path.unlink(missing_ok=True)
+        server = await asyncio.start_unix_server(self._connected, str(self._path), limit=wire.MAX_LINE_BYTES)
+        self._path.chmod(0o660)
+        return server
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            async for line in self._answer(reader):
+                writer.write(wire.encode(line))
+                await writer.drain()
+        writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader) -> Answer:
+        try:
+            request = wire.decode(await asyncio.wait_for(reader.readline(), REQUEST_SECONDS))
+            command = request.get("command")
+            if request.get("v") != wire.VERSION or command not in control.COMMANDS:
+                raise Refused("bad_request", f"takes v {wire.VERSION} and one of: {', '.join(sorted(control.COMMANDS))}")
+            commands: dict[str, Callable[[dict[str, Any]], Answer]] = {
+                "status": self._status,
+                "timeline": self._timeline,
+                "switch": self._switch,
+                "alert-test": self._alert_test,
+            }
+            async for line in commands[command](request):
+                yield line
+        except Refused as refusal:
+            yield refusal.reply()
+        except (wire.WireError, TimeoutError, ValueError) as error:
+            yield Refused("bad_request", str(error) or "no whole line came").reply()
+
+    async def _status(self, _request: dict[str, Any]) -> Answer:
+        yield wire.ok(**self._coordinator.status())
+
+    async def _timeline(self, request: dict[str, Any]) -> Answer:
+        limit = request.get("limit", 50)
+        if type(limit) is not int or not 1 <= limit <= MAX_EVENTS:
+            raise Refused("bad_request", f"limit must be a whole number from 1 to {MAX_EVENTS}")
+        for event in self._coordinator.store.events(limit):
+            yield {"event": event}
+        yield wire.ok()
+
+    async def _alert_test(self, _request: dict[str, Any]) -> Answer:
+        c = self._coordinator
+        if c.settings.telegram is None:
+            raise Refused("no_telegram", "no Telegram bot is configured: set watchdog_telegram_token and run site.yml")
+        number = c.outbox.alert(f"[{c.settings.pair}] This is a test: alerts arrive.")
+        if not await _within(ALERT_SECONDS, lambda: c.store.alert_sent(number)):
+            raise Refused("not_sent", "Telegram has not taken the alert yet; see 'journalctl -u dualjoe-watchdog'")
+        yield wire.ok(sent=True)
+
+    async def _switch(self, request: dict[str, Any]) -> Answer:
+        """Move Joe. Yields events; the final line says whether something changed."""
+        c = self._coordinator
+        to, dry_run, by = self._target(request.get("to")), request.get("dry_run", False), request.get("by", "operator")
+        if type(dry_run) is not bool or not isinstance(by, str) or len(by) > 200:
+            raise Refused("bad_request", "dry_run is true or false, by is a short text")
+        was = c.record.holder
+        with c.listen() as events:
+            changes, problem = c.request_move(to, by, f"asked for by {by}", dry_run=dry_run)
+            if problem:
+                raise Refused("cannot", problem)
+            plan = self._plan(was, to) if changes else []
+            if dry_run or not changes:
+                message = "; ".join(plan) or f"{to} serves already"
+                yield wire.ok(changed=changes, node=to, message=message, steps=plan)
+                return
+            async for event in self._progress(events, to):
+                yield {"event": event}
+        if not self._serves(to):
+            now = c.record.holder or "nobody"
+            raise Refused("not_moved", f"Joe is not on {to} but on {now}: {c.decision.reason}; see 'dualjoe timeline'")
+        yield wire.ok(changed=True, node=to, message=f"Joe runs on {to}", steps=plan)
+
+    async def _progress(self, events: asyncio.Queue[dict[str, Any]], to: str) -> Answer:
+        """Events until the move is done, given up, or out of time."""
+        c = self._coordinator
+        s = c.settings
+        limit = c.policy.timing.quiet_seconds + s.sync_timeout + 2 * s.grant_timeout
+        try:
+            async with asyncio.timeout(limit):
+                while not self._serves(to) and not self._given_up(to):
+                    with suppress(TimeoutError):
+                        yield await asyncio.wait_for(events.get(), LOOK_SECONDS)
+        except TimeoutError:
+            return
+        while not events.empty():
+            yield events.get_nowait()
+
+    def _target(self, asked: object) -> str:
+        c = self._coordinator
+        roles = {"primary": c.policy.primary, "standby": c.policy.standby}
+        if asked is None:
+            if c.record.holder is None:
+                raise Refused("cannot", "nobody is known to be active, so there is no other node: name one")
+            return c.policy.other(c.record.holder)
+        target = roles.get(str(asked), str(asked))
+        if target not in c.sightings:
+            raise Refused("bad_request", f"'to' must be one of: {', '.join([*roles, *c.sightings])}")
+        return target
+
+    def _plan(self, was: str | None, to: str) -> list[str]:
+        if was == to:
+            return [f"{to} serves already; it keeps Joe until a failback is asked for"]
+        if was is None or not self._coordinator.sightings[was].heard:
+            steps = [f"wait until no lease of {was or 'anyone'} can be running"]
+        else:
+            steps = [f"stop the gateway on {was}", f"fetch the memory from {was} to {to}"]
+        return [*steps, f"start the gateway on {to} and wait until it is ready"]
+
+    def _serves(self, node: str) -> bool:
+        c = self._coordinator
+        seen = c.sightings[node]
+        return c.record.holder == node and node not in c.busy and seen.heard and seen.active and seen.gateway in SERVING
+
+    def _given_up(self, to: str) -> bool:
+        record = self._coordinator.record
+        return record.holder not in (None, to) and record.target != to
+
+
+async def _within(seconds: float, condition: Callable[[], bool]) -> bool:
+    """Whether the condition came true in time."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while not condition():
+                await asyncio.sleep(0.2)
+            return True
+    return False

@@ -1,0 +1,96 @@
+"""The watchdog's settings: one JSON file, checked as a whole before anything runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from dualjoe import timing
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Seconds = Annotated[float, Field(gt=0, le=86400)]
+
+
+class BadSettings(Exception):
+    """The file cannot be used; one line per mistake, each with its path."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NodeSettings(_Model):
+    """How the watchdog reaches one node."""
+
+    name: str = Field(min_length=1)
+    address: str = Field(min_length=1)
+    port: int = Field(default=22, ge=1, le=65535)
+    user: str = "dualjoe"
+
+
+class TimingSettings(_Model):
+    """Seconds and counts; see ``dualjoe.timing`` for what they mean and how they hang together."""
+
+    heartbeat: Seconds = 10
+    full_check: Seconds = 30
+    ttl: Seconds = 30
+    margin: Seconds = 5
+    retry: Seconds = 2
+    confirm_checks: int = Field(default=2, ge=1, le=10)
+    verb_timeout: Seconds = 4
+    stop: Seconds = 6
+    guard_watchdog: Seconds = 3
+
+
+class TelegramSettings(_Model):
+    """Where alerts go. The token stands in a file of its own."""
+
+    api_base: str = Field(default="https://api.telegram.org", pattern="^https?://")
+    token_file: Path
+    chat_id: str = Field(min_length=1)
+
+
+class Settings(_Model):
+    """Everything the watchdog needs to know."""
+
+    pair: str = Field(min_length=1)
+    primary: NodeSettings
+    standby: NodeSettings
+    timing: TimingSettings = TimingSettings()
+    auto_failback: bool = True
+    holddown: Seconds = 300
+    absent_wait: Seconds = 180
+    grant_timeout: Seconds = 120
+    sync_timeout: Seconds = 310
+    telegram: TelegramSettings | None = None
+    key: Path = Path("/etc/dualjoe/keys/witness")
+    known_hosts: Path = Path("/etc/dualjoe/known_hosts")
+    state: Path = Path("/var/lib/dualjoe/witness.sqlite")
+    socket: Path = Path("/run/dualjoe/watchdog.sock")
+
+    @property
+    def nodes(self) -> tuple[NodeSettings, NodeSettings]:
+        return self.primary, self.standby
+
+    def lease_timing(self) -> timing.Timing:
+        return timing.Timing(**self.timing.model_dump())
+
+
+def load(path: Path) -> Settings:
+    """Read and check the file at ``path``. Raises BadSettings with every mistake in it."""
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadSettings(f"{path}: {error}") from error
+    try:
+        settings = Settings.model_validate(raw)
+    except ValidationError as error:
+        lines = [f"{path}: {'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()]
+        raise BadSettings("\n".join(lines)) from None  # the original would print the values
+    mistakes = [f"{path}: timing: {mistake}" for mistake in timing.mistakes(settings.lease_timing())]
+    if settings.primary.name == settings.standby.name:
+        mistakes.append(f"{path}: primary and standby are the same node")
+    if mistakes:
+        raise BadSettings("\n".join(mistakes))
+    return settings

@@ -1,0 +1,75 @@
+"""Alerts leave through a durable outbox, in order, and are tried until Telegram has taken them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import httpx
+
+from .settings import TelegramSettings
+from .store import Store
+
+log = logging.getLogger("dualjoe-watchdog")
+
+FIRST_RETRY_SECONDS = 2.0
+LAST_RETRY_SECONDS = 300.0
+
+
+class NotSent(Exception):
+    """Telegram did not take the message. The text never holds the token."""
+
+
+async def send(settings: TelegramSettings, text: str) -> None:
+    """Send one message. Raises NotSent."""
+    try:
+        token = settings.token_file.read_text(encoding="utf-8").strip()
+        async with httpx.AsyncClient(timeout=20) as client:
+            answer = await client.post(
+                f"{settings.api_base.rstrip('/')}/bot{token}/sendMessage",
+                json={"chat_id": settings.chat_id, "text": text},
+            )
+        taken = answer.json().get("ok") is True
+    except (OSError, httpx.HTTPError, httpx.InvalidURL, ValueError, AttributeError) as error:
+        raise NotSent(type(error).__name__) from None  # httpx's messages hold the address, and with it the token
+    if not taken:
+        raise NotSent(f"the Bot API answered {answer.status_code}")
+
+
+class Outbox:
+    """Sends what is queued."""
+
+    def __init__(self, settings: TelegramSettings | None, store: Store) -> None:
+        self._settings = settings
+        self._store = store
+        self._wake = asyncio.Event()
+
+    def alert(self, text: str) -> int:
+        """Queue a message; its number. Without a configured bot it is only logged."""
+        log.warning("alert=%r", text)
+        number = self._store.queue_alert(text)
+        if self._settings is None:
+            self._store.alert_tried(number, sent=True)
+        self._wake.set()
+        return number
+
+    async def run(self) -> None:
+        """Send for ever, oldest first; after a failure wait, longer each time."""
+        pause = FIRST_RETRY_SECONDS
+        while True:
+            waiting = self._store.next_alert()
+            if waiting is None or self._settings is None:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            number, text = waiting
+            try:
+                await send(self._settings, text)
+            except NotSent as error:
+                self._store.alert_tried(number, sent=False)
+                log.error("alert=%d not sent: %s; again in %.0f s", number, error, pause)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LAST_RETRY_SECONDS)
+            else:
+                self._store.alert_tried(number, sent=True)
+                pause = FIRST_RETRY_SECONDS
