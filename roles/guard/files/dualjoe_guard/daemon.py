@@ -65,6 +65,7 @@ class Guard:
         self.health_since = _utc_now()
         self.unfit: list[str] = ["not checked yet"]
         self.full_check = "unknown"
+        self.full_checks = 0  # finished in this term: a reader counts each verdict once
         self.peer_reachable: bool | None = None
         self._transition = asyncio.Lock()  # one grant or revoke at a time
         self._fencing = asyncio.Lock()
@@ -189,6 +190,7 @@ class Guard:
                 "detail": self.health.detail,
                 "restarts": len(self.health.restarts),
                 "full_check": self.full_check,
+                "full_checks": self.full_checks,
             },
             peer=self.settings.peer,
             peer_reachable=self.peer_reachable,
@@ -212,6 +214,7 @@ class Guard:
             granted = lease.grant(self.state, request, boot_clock(), self.settings.stop_ns)
             await self._store(granted)
             self._judged(health.Health())
+            self.full_check, self.full_checks = "unknown", 0
             self.state = granted
         log.info("epoch=%d granted, %s s left", request.epoch, self._left())
         published = await run("systemctl", "start", PUBLISH_UNIT, timeout=self.settings.publish_seconds)
@@ -281,6 +284,7 @@ class Guard:
         checked = await run("systemctl", "start", CHECK_UNIT, timeout=30)
         if self.state.lease is not None and self.state.epoch == epoch:
             self.full_check = "ok" if checked.ok else "failed"
+            self.full_checks += 1
 
     # ---- what others left on disk
 

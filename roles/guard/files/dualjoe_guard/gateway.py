@@ -29,11 +29,14 @@ class Command:
 
 async def run(*argv: str, timeout: float, stdin: bytes = b"") -> Command:
     """Run a command without a shell; ``timeout`` in seconds."""
+    # systemd hears the guard alone: a systemctl that inherits the socket would report for itself.
+    environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
     process = await asyncio.create_subprocess_exec(
         *argv,
         stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
+        env=environment,
     )
     try:
         output, _ = await asyncio.wait_for(process.communicate(stdin or None), timeout)
