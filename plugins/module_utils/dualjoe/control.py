@@ -9,7 +9,6 @@ from typing import Any
 from . import wire
 
 SOCKET = "/run/dualjoe/watchdog.sock"
-COMMANDS = frozenset({"status", "timeline", "switch", "alert-test"})
 
 
 class ControlError(Exception):

@@ -7,10 +7,9 @@ import getpass
 import json
 import sys
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
-from dualjoe import control
+from dualjoe import control, summary
 
 DONE, NOT_DONE, BAD_USAGE = 0, 1, 2
 _SWITCH_SECONDS = 900.0  # the watchdog itself gives up sooner, and says why
@@ -28,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.json:
         print(json.dumps({**reply, "events": events}, indent=2, sort_keys=True))
     elif good:
-        _SHOW[arguments.command](reply)
+        _show(arguments.command, reply)
     else:
         print(f"dualjoe: {reply.get('message')}", file=sys.stderr)
     return DONE if good else NOT_DONE
@@ -62,7 +61,7 @@ def _ask(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, 
     def heard(event: dict[str, Any]) -> None:
         events.append(event)
         if not arguments.json:
-            print(_event(event), flush=True)
+            print(summary.of_event(event), flush=True)
 
     if arguments.command == "timeline":
         return control.ask("timeline", limit=arguments.limit, on_event=heard), events
@@ -80,43 +79,10 @@ def _ask(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, 
     return control.ask(arguments.command, timeout=60), events
 
 
-def _event(event: dict[str, Any]) -> str:
-    at = datetime.fromisoformat(event["at"].replace("Z", "+00:00")).astimezone()
-    return f"{at:%Y-%m-%d %H:%M:%S}  {event['kind']:<12} {event['node'] or '-':<8} {event['reason']}"
-
-
-def _show_status(status: dict[str, Any]) -> None:
-    print(f"Pair {status['pair']}: {status['situation']}, {status['reason']} (epoch {status['epoch']})")
-    for name, node in sorted(status["nodes"].items()):
-        print(f"  {name:<8} {node['home']:<8} {_node(node)}")
-    for trouble in status["troubles"]:
-        print(f"  ! {trouble}")
-    if status["stays_away"]:
-        print("  Joe stays on the standby until a failback is asked for.")
-    if status["alerts_waiting"]:
-        print(f"  {status['alerts_waiting']} alert(s) not taken by Telegram yet")
-
-
-def _node(node: dict[str, Any]) -> str:
-    probe = node["probe"]
-    if not node["heard"]:
-        ago = node["heard_seconds_ago"]
-        return f"silent{'' if ago is None else f' for {ago:.0f} s'}: {node['silence'] or 'not asked yet'}"
-    age = probe.get("memory", {}).get("age_seconds")
-    words = [probe["role"], f"gateway {probe['gateway']['state']}", f"epoch {probe['epoch']}"]
-    words += [f"memory {age:.0f} s old"] if age is not None and probe["role"] == "passive" else []
-    words += [] if probe["fit"] else ["NOT FIT: " + "; ".join(probe["unfit"])]
-    return ", ".join(words)
-
-
-def _show_message(reply: dict[str, Any]) -> None:
-    print(reply["message"])
-
-
-_SHOW = {
-    "status": _show_status,
-    "timeline": lambda _reply: None,  # the events were shown as they came
-    "switchover": _show_message,
-    "failback": _show_message,
-    "alert-test": lambda _reply: print("Telegram has taken the test alert."),
-}
+def _show(command: str, reply: dict[str, Any]) -> None:
+    if command == "status":
+        print("\n".join(summary.of_pair(reply)))
+    elif command == "alert-test":
+        print("Telegram has taken the test alert.")
+    elif command != "timeline":  # its events were shown as they came
+        print(reply["message"])

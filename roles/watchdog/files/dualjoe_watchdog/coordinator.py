@@ -125,13 +125,11 @@ class Coordinator:
             self._checked[node] = self._clock()
         try:
             probe = await self._guards[node].ask(wire.request("probe", full=full), timing.verb_timeout)
-            if probe.get("ok") is not True:
-                raise Unreachable(f"{node}: {probe.get('message')}")
-            if probe.get("node") != node:
-                raise Unreachable(f"{node}: the guard there says that it is {probe.get('node')!r}")
-            wire.Stamp.parse(str(probe.get("stamp")))
-        except (Unreachable, wire.Refused) as error:
-            self._missed(node, str(error))
+            mistake = _mistake(node, probe)
+        except Unreachable as error:
+            probe, mistake = {}, str(error)
+        if mistake:
+            self._missed(node, mistake)
             return None
         if node in self._confirmed:
             self._tell("heard_again", f"{node} answers again", node)
@@ -381,6 +379,19 @@ class Coordinator:
             self.outbox.alert(f"[{self.settings.pair}] {text}")
         except sqlite3.Error as error:
             log.error("pair=%s the alert cannot be stored: %s", self.settings.pair, error)
+
+
+def _mistake(node: str, probe: Mapping[str, Any]) -> str:
+    """Why this reply is no probe of this node; '' when it is."""
+    if probe.get("ok") is not True:
+        return f"{node}: {probe.get('message')}"
+    if probe.get("node") != node:
+        return f"{node}: the guard there says that it is {probe.get('node')!r}"
+    try:
+        wire.Stamp.parse(str(probe.get("stamp")))
+    except wire.Refused as refusal:
+        return f"{node}: {refusal}"
+    return ""
 
 
 def _utc(offset: float = 0.0) -> str:

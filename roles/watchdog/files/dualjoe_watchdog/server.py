@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dualjoe import control, wire
+from dualjoe import wire
 from dualjoe.wire import Refused
 
 from .coordinator import SERVING, Coordinator
@@ -45,21 +45,22 @@ class Server:
     async def _answer(self, reader: asyncio.StreamReader) -> Answer:
         try:
             request = wire.decode(await asyncio.wait_for(reader.readline(), REQUEST_SECONDS))
-            command = request.get("command")
-            if request.get("v") != wire.VERSION or command not in control.COMMANDS:
-                raise Refused("bad_request", f"takes v {wire.VERSION} and one of: {', '.join(sorted(control.COMMANDS))}")
-            commands: dict[str, Callable[[dict[str, Any]], Answer]] = {
+            commands: dict[object, Callable[[dict[str, Any]], Answer]] = {
                 "status": self._status,
                 "timeline": self._timeline,
                 "switch": self._switch,
                 "alert-test": self._alert_test,
             }
-            async for line in commands[command](request):
+            answer = commands.get(request.get("command"), self._unknown)
+            async for line in answer(request):
                 yield line
         except Refused as refusal:
             yield refusal.reply()
         except (wire.WireError, TimeoutError, ValueError) as error:
             yield Refused("bad_request", str(error) or "no whole line came").reply()
+
+    async def _unknown(self, _request: dict[str, Any]) -> Answer:
+        yield Refused("bad_request", "no such command").reply()
 
     async def _status(self, _request: dict[str, Any]) -> Answer:
         yield wire.ok(**self._coordinator.status())
@@ -77,7 +78,7 @@ class Server:
         if c.settings.telegram is None:
             raise Refused("no_telegram", "no Telegram bot is configured: set watchdog_telegram_token and run site.yml")
         number = c.outbox.alert(f"[{c.settings.pair}] This is a test: alerts arrive.")
-        if not await _within(ALERT_SECONDS, lambda: c.store.alert_sent(number)):
+        if not await c.outbox.sent(number, ALERT_SECONDS):
             raise Refused("not_sent", "Telegram has not taken the alert yet; see 'journalctl -u dualjoe-watchdog'")
         yield wire.ok(sent=True)
 
@@ -148,13 +149,3 @@ class Server:
     def _given_up(self, to: str) -> bool:
         record = self._coordinator.record
         return record.holder not in (None, to) and record.target != to
-
-
-async def _within(seconds: float, condition: Callable[[], bool]) -> bool:
-    """Whether the condition came true in time."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            while not condition():
-                await asyncio.sleep(0.2)
-            return True
-    return False

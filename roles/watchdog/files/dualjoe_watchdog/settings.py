@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-from dualjoe import timing
+from dualjoe.timing import Timing, mistakes
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 Seconds = Annotated[float, Field(gt=0, le=86400)]
@@ -73,8 +73,8 @@ class Settings(_Model):
     def nodes(self) -> tuple[NodeSettings, NodeSettings]:
         return self.primary, self.standby
 
-    def lease_timing(self) -> timing.Timing:
-        return timing.Timing(**self.timing.model_dump())
+    def lease_timing(self) -> Timing:
+        return Timing(**self.timing.model_dump())
 
 
 def load(path: Path) -> Settings:
@@ -88,9 +88,9 @@ def load(path: Path) -> Settings:
     except ValidationError as error:
         lines = [f"{path}: {'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()]
         raise BadSettings("\n".join(lines)) from None  # the original would print the values
-    mistakes = [f"{path}: timing: {mistake}" for mistake in timing.mistakes(settings.lease_timing())]
+    found = [f"{path}: timing: {mistake}" for mistake in mistakes(settings.lease_timing())]
     if settings.primary.name == settings.standby.name:
-        mistakes.append(f"{path}: primary and standby are the same node")
-    if mistakes:
-        raise BadSettings("\n".join(mistakes))
+        found.append(f"{path}: primary and standby are the same node")
+    if found:
+        raise BadSettings("\n".join(found))
     return settings

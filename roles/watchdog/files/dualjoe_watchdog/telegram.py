@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 
 import httpx
 
@@ -43,6 +44,7 @@ class Outbox:
         self._settings = settings
         self._store = store
         self._wake = asyncio.Event()
+        self._tried = asyncio.Condition()
 
     def alert(self, text: str) -> int:
         """Queue a message; its number. Without a configured bot it is only logged."""
@@ -52,6 +54,13 @@ class Outbox:
             self._store.alert_tried(number, sent=True)
         self._wake.set()
         return number
+
+    async def sent(self, number: int, seconds: float) -> bool:
+        """Whether Telegram has taken a message, after waiting for it at most so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds), self._tried:
+                await self._tried.wait_for(lambda: self._store.alert_sent(number))
+        return self._store.alert_sent(number)
 
     async def run(self) -> None:
         """Send for ever, oldest first; after a failure wait, longer each time."""
@@ -72,4 +81,6 @@ class Outbox:
                 pause = min(pause * 2, LAST_RETRY_SECONDS)
             else:
                 self._store.alert_tried(number, sent=True)
+                async with self._tried:
+                    self._tried.notify_all()
                 pause = FIRST_RETRY_SECONDS
