@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -36,7 +37,7 @@ def test_a_fast_profile_is_safe() -> None:
         ({"retry": float("nan")}, ("retry",)),
     ],
 )
-def test_unsafe_combinations_are_named(change: dict[str, float], names: tuple[str, ...]) -> None:
+def test_unsafe_combinations_are_named(change: dict[str, Any], names: tuple[str, ...]) -> None:
     found = mistakes(replace(Timing(), **change))
     assert found
     assert all(name in " ".join(found) for name in names)

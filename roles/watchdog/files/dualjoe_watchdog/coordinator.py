@@ -240,8 +240,8 @@ class Coordinator:
             await work(action)
         except Unreachable as error:
             self._tell(f"{action.verb}_unanswered", str(error), action.node)
-        finally:
-            self.busy.pop(action.node, None)
+        await self._probe(action.node)  # what was seen of it before must not be acted on
+        self.busy.pop(action.node, None)
         self.step()
 
     async def _grant(self, action: Action) -> None:
@@ -293,7 +293,6 @@ class Coordinator:
             self._tell("revoke_failed", str(reply.get("message")), action.node)
             await asyncio.sleep(self.policy.timing.retry)
             return
-        await self._probe(action.node)  # its picture from before the stop must not be acted on
         self._store(takeover.on_revoked(self.record, action.node, action.epoch))
 
     async def _sync(self, action: Action) -> None:

@@ -1,0 +1,281 @@
+"""The watchdog over real SSH, SQLite and HTTP; its decisions have a table of their own in test_takeover.py."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dualjoe import control, takeover, wire
+from dualjoe_watchdog import cli, coordinator, telegram
+from dualjoe_watchdog.settings import BadSettings, load
+from dualjoe_watchdog.store import BadStore, Store
+from watchdog_pair import TOKEN, BotApi, Pair, until
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def bot() -> Iterator[BotApi]:
+    api = BotApi()
+    yield api
+    api.close()
+
+
+@pytest.fixture
+async def pair(tmp_path: Path, bot: BotApi, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pair]:
+    monkeypatch.setattr(coordinator, "STEP_SECONDS", 0.05)
+    monkeypatch.setattr(telegram, "FIRST_RETRY_SECONDS", 0.1)
+    made = Pair(tmp_path, bot)
+    for name in made.guards:
+        await made.switch_on(name)
+    yield made
+    await made.close()
+
+
+async def ask(pair: Pair, command: str, **fields: Any) -> dict[str, Any]:
+    path = str(pair.folder / "watchdog.sock")
+    return await asyncio.to_thread(lambda: control.ask(command, path=path, **fields))
+
+
+async def test_joe_starts_at_home_and_his_lease_is_renewed(pair: Pair) -> None:
+    async with pair.watched() as watchdog:
+        await until(lambda: watchdog.decision.situation == "home")
+        await asyncio.sleep(2 * watchdog.policy.timing.ttl)
+        assert pair.guards["pc-a"].active
+        assert pair.guards["pc-a"].asked.count("grant") == 1
+        assert "renew" in pair.guards["pc-a"].asked
+        assert pair.guards["pc-b"].asked == []
+    assert Store(pair.folder / "witness.sqlite").record().holder == "pc-a"
+
+
+async def test_joe_moves_when_his_node_dies_is_announced_and_goes_home_again(pair: Pair, bot: BotApi) -> None:
+    async with pair.watched() as watchdog:
+        await until(lambda: watchdog.decision.situation == "home")
+        await pair.switch_off("pc-a")
+        await until(lambda: pair.guards["pc-b"].active)
+        await until(lambda: any("Failover: Joe runs on pc-b" in text for text in bot.texts))
+        await pair.switch_on("pc-a")
+        await until(lambda: pair.guards["pc-a"].active)
+        await until(lambda: any("Failback: Joe runs on pc-a" in text for text in bot.texts))
+        kinds = [event["kind"] for event in watchdog.store.events(100)]
+    assert pair.guards["pc-a"].asked.count("sync") == 1, "home without the memory written away from it"
+    assert not pair.two_at_once()
+    order = [kinds.index(kind) for kind in ("silent", "failover", "heard_again", "revoke", "sync", "failback")]
+    assert order == sorted(order)
+
+
+async def test_a_failover_tells_where_its_time_went(pair: Pair) -> None:
+    async with pair.watched() as watchdog:
+        await until(lambda: watchdog.decision.situation == "home")
+        await pair.switch_off("pc-a")
+        await until(lambda: watchdog.record.holder == "pc-b" and not watchdog.busy)
+        told = next(event for event in watchdog.store.events(100) if event["kind"] == "failover")["data"]
+    assert (told["from"], told["to"]) == ("pc-a", "pc-b")
+    assert told["detection_seconds"] > 0
+    assert told["detection_seconds"] + told["wait_seconds"] >= watchdog.policy.timing.ttl - 0.5
+    assert told["last_heard_at"] < told["confirmed_at"]
+
+
+async def test_a_node_that_cannot_start_the_gateway_gives_way_to_the_other(pair: Pair, bot: BotApi) -> None:
+    pair.guards["pc-a"].refuse["grant"] = wire.Refused("not_ready", "the port is taken")
+    async with pair.watched():
+        await until(lambda: pair.guards["pc-b"].active)
+        await until(lambda: any("the port is taken" in text for text in bot.texts))
+    assert pair.guards["pc-a"].terms == []
+
+
+async def test_a_failed_sync_takes_a_planned_move_back(pair: Pair) -> None:
+    async with pair.watched() as watchdog:
+        await until(lambda: watchdog.decision.situation == "home")
+        pair.guards["pc-b"].refuse["sync"] = wire.Refused("sync_failed", "the disk is full")
+        reply = await ask(pair, "switch", to="standby")
+        assert (reply["ok"], reply["error"]) == (False, "not_moved")
+        await until(lambda: pair.guards["pc-a"].active)
+    assert pair.guards["pc-b"].terms == []
+
+
+async def test_nothing_is_granted_that_cannot_be_stored(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_store: Store, _record: takeover.Record) -> None:
+        message = "database or disk is full"
+        raise sqlite3.OperationalError(message)
+
+    monkeypatch.setattr(Store, "save_record", full)
+    async with pair.watched():
+        await asyncio.sleep(2.5)
+    assert pair.guards["pc-a"].asked == pair.guards["pc-b"].asked == []
+
+
+async def test_a_watchdog_that_starts_again_goes_on_where_it_was(pair: Pair) -> None:
+    async with pair.watched() as watchdog:
+        await until(lambda: watchdog.decision.situation == "home")
+    async with pair.watched() as watchdog:
+        await until(lambda: watchdog.decision.situation == "home")
+        await asyncio.sleep(1.5)
+    assert pair.guards["pc-a"].asked.count("grant") == 1, "the running lease was to be renewed, not granted anew"
+
+
+async def test_a_guard_that_answers_for_another_node_is_not_believed(pair: Pair) -> None:
+    pair.guards["pc-b"].name = "pc-c"
+    async with pair.watched() as watchdog:
+        await until(lambda: watchdog.sightings["pc-b"].failures > 2)
+        assert "pc-c" in watchdog.silences["pc-b"]
+
+
+# Alerts
+
+
+async def test_alerts_are_kept_until_telegram_takes_them(
+    pair: Pair, bot: BotApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    bot.broken = True
+    async with pair.watched() as watchdog:
+        watchdog.outbox.alert("the barn is on fire")
+        await until(lambda: len(bot.paths) >= 2)
+        assert watchdog.store.alerts_waiting() == 1
+    bot.broken = False
+    async with pair.watched() as watchdog:
+        await until(lambda: bot.texts == ["the barn is on fire"])
+        await until(lambda: watchdog.store.alerts_waiting() == 0)
+    assert bot.paths[0] == f"/bot{TOKEN}/sendMessage"
+    assert "not sent" in caplog.text
+    assert TOKEN not in caplog.text
+
+
+async def test_a_job_that_fails_on_a_node_is_told_once_and_so_is_its_end(pair: Pair, bot: BotApi) -> None:
+    async with pair.watched():
+        pair.guards["pc-b"].more["jobs"] = {"memory-sync": {"result": "failed", "message": "no route"}}
+        await until(lambda: any("memory-sync on pc-b failed: no route" in text for text in bot.texts))
+        await asyncio.sleep(1)
+        assert sum("no route" in text for text in bot.texts) == 1
+        pair.guards["pc-b"].more["jobs"] = {"memory-sync": {"result": "ok"}}
+        await until(lambda: any("Over: job pc-b memory-sync" in text for text in bot.texts))
+
+
+async def test_the_test_alert_arrives(pair: Pair, bot: BotApi) -> None:
+    async with pair.watched():
+        assert (await ask(pair, "alert-test"))["ok"] is True
+    assert any("test" in text for text in bot.texts)
+
+
+# People
+
+
+async def test_a_move_by_hand_is_shown_done_and_not_done_twice(pair: Pair) -> None:
+    events: list[dict[str, Any]] = []
+    async with pair.watched() as watchdog:
+        await until(lambda: watchdog.decision.situation == "home")
+        plan = await ask(pair, "switch", to="standby", dry_run=True)
+        assert (plan["ok"], plan["changed"], pair.guards["pc-b"].asked) == (True, True, [])
+        assert "start the gateway on pc-b" in plan["message"]
+        done = await ask(pair, "switch", to="standby", by="ada", on_event=events.append)
+        assert (done["ok"], done["changed"], done["node"]) == (True, True, "pc-b")
+        assert pair.guards["pc-b"].active
+        again = await ask(pair, "switch", to="standby")
+        assert (again["ok"], again["changed"]) == (True, False)
+        await asyncio.sleep(1.5)
+        assert pair.guards["pc-b"].active, "moved by hand, so no move home before it is asked for"
+        assert (await ask(pair, "switch", to="primary"))["changed"] is True
+    assert [event["kind"] for event in events] == ["requested", "revoke", "sync", "grant", "switchover"]
+    assert "ada" in events[0]["reason"]
+    assert not pair.two_at_once()
+
+
+async def test_a_move_to_a_node_that_is_gone_is_refused_with_the_reason(pair: Pair) -> None:
+    async with pair.watched() as watchdog:
+        await until(lambda: watchdog.decision.situation == "home")
+        await pair.switch_off("pc-b")
+        await until(lambda: watchdog.sightings["pc-b"].failures > 1)
+        reply = await ask(pair, "switch", to="pc-b")
+        assert (reply["ok"], reply["message"]) == (False, "pc-b does not answer the witness")
+        assert (await ask(pair, "switch", to="pc-x"))["error"] == "bad_request"
+
+
+@pytest.mark.parametrize("line", [b"", b"{}\n", b"[]\n", b"no json\n", b'{"v":1,"command":"rm"}\n', b"x" * 70000])
+async def test_strange_requests_get_an_answer_and_change_nothing(pair: Pair, line: bytes) -> None:
+    async with pair.watched() as watchdog:
+        reader, writer = await asyncio.open_unix_connection(str(pair.folder / "watchdog.sock"))
+        writer.write(line)
+        writer.write_eof()
+        assert json.loads(await reader.readline())["ok"] is False
+        writer.close()
+        assert watchdog.record.target is None
+
+
+async def test_the_command_shows_the_pair(
+    pair: Pair, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = control.ask
+    path = str(pair.folder / "watchdog.sock")
+    monkeypatch.setattr(control, "ask", lambda command, **more: real(command, path=path, **more))
+    async with pair.watched() as watchdog:
+        await until(lambda: watchdog.decision.situation == "home")
+        assert await asyncio.to_thread(cli.main, ["status"]) == cli.DONE
+        assert "pc-a serves" in capsys.readouterr().out
+        assert await asyncio.to_thread(cli.main, ["switchover", "--dry-run", "--json"]) == cli.DONE
+        assert json.loads(capsys.readouterr().out)["node"] == "pc-b"
+        assert await asyncio.to_thread(cli.main, ["timeline"]) == cli.DONE
+        assert "grant" in capsys.readouterr().out
+        assert await asyncio.to_thread(cli.main, ["switchover", "--to", "nowhere"]) == cli.NOT_DONE
+        assert "'to' must be one of" in capsys.readouterr().err
+
+
+def test_a_watchdog_that_is_down_is_named(tmp_path: Path) -> None:
+    with pytest.raises(control.ControlError, match="journalctl -u dualjoe-watchdog"):
+        control.ask("status", path=str(tmp_path / "nobody.sock"))
+
+
+# Files
+
+GOOD = {
+    "pair": "joe",
+    "primary": {"name": "pc-a", "address": "192.0.2.11"},
+    "standby": {"name": "pc-b", "address": "192.0.2.12"},
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"primary": {"name": "pc-a"}}, "primary.address"),
+        ({"standby": GOOD["primary"]}, "the same node"),
+        ({"timing": {"ttl": 10}}, "heartbeat"),
+        ({"timing": {"margin": 1}}, "guard_watchdog"),
+        ({"timing": {"ttl": "soon"}}, "timing.ttl"),
+        ({"telegram": {"api_base": "ftp://x", "token_file": "/t", "chat_id": "1"}}, "telegram.api_base"),
+        ({"surprise": 1}, "surprise"),
+    ],
+)
+def test_check_config_names_the_mistake(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    path = tmp_path / "watchdog.json"
+    path.write_text(json.dumps({**GOOD, **change}))
+    libraries = f"{ROOT}/plugins/module_utils:{ROOT}/roles/watchdog/files"
+    command = [sys.executable, "-m", "dualjoe_watchdog", "--check-config", "--config", str(path)]
+    done = subprocess.run(
+        command, env={"PYTHONPATH": libraries}, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_good_settings_are_taken(tmp_path: Path) -> None:
+    path = tmp_path / "watchdog.json"
+    path.write_text(json.dumps(GOOD))
+    assert load(path).primary.name == "pc-a"
+    path.write_text("{")
+    with pytest.raises(BadSettings, match=r"watchdog\.json"):
+        load(path)
+
+
+def test_a_broken_store_is_never_taken_for_an_empty_one(tmp_path: Path) -> None:
+    path = tmp_path / "witness.sqlite"
+    path.write_bytes(b"SQLite format 3\0" + b"\xff" * 4096)
+    with pytest.raises(BadStore):
+        Store(path)
