@@ -111,7 +111,7 @@ class Pair:
     def tell_joe(self, text: str) -> None:
         """Send a chat message to Joe's bot."""
         person = {"id": CHAT, "first_name": "Ada", "username": "ada"}
-        message = {
+        message: dict[str, Any] = {
             "botToken": self.openclaw_telegram_token,
             "from": {**person, "is_bot": False},
             "chat": {**person, "type": "private"},

@@ -13,8 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dualjoe_jobs import backup, backup_export, backup_manifest, backup_prepare
+from dualjoe_jobs import backup, backup_prepare, export, manifest
+from dualjoe_jobs import job as jobs
 from dualjoe_jobs.backup_hooks import HookFailed, run_program
+from dualjoe_jobs.export import ExportFailed
+from dualjoe_jobs.job import JobFailed
+from dualjoe_jobs.pull import Settings
+from dualjoe_jobs.export import ExportFailed
+from dualjoe_jobs.pull import JobFailed, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARIES = f"{ROOT}/plugins/module_utils:{ROOT}/roles/common/files"
@@ -37,13 +43,13 @@ class Pair:
             folder.mkdir(mode=0o750)
         self.ssh = tmp_path / "ssh"
         self.calls = tmp_path / "calls"
-        self.settings = backup.Settings(3, 60, "joe@t440", [str(self.ssh)])
+        self.settings = Settings(3, 60, "joe@t440", [str(self.ssh)])
         self.reply('{"v":1,"ok":true,"files":1,"bytes":1}')
 
     def reply(self, line: str, code: int = 0, before_rsync: str = "") -> None:
         """Let the other side answer `export` with this line; its rsync is real, after ``before_rsync``."""
-        serve = "from dualjoe_jobs import backup_export as e; from pathlib import Path; import os; "
-        serve += f"e.serve(os.environ['SSH_ORIGINAL_COMMAND'], Path('{self.export}'), [], 5)"
+        serve = "from dualjoe_jobs import export as e; from pathlib import Path; import os; "
+        serve += f"e.serve(os.environ['SSH_ORIGINAL_COMMAND'], Path('{self.export}'), None, 5)"
         self.ssh.write_text(
             "#!/bin/sh\n"
             'if [ "$1" = -l ]; then shift 3; else shift; fi\n'  # the login
@@ -63,10 +69,10 @@ class Pair:
             path.write_text(content)
             os.utime(path, (1_700_000_000, 1_700_000_000))
         self.export.mkdir(exist_ok=True)
-        backup_manifest.measure(self.export, AT.format(second)).write(self.export)
+        manifest.measure(self.export, AT.format(second)).write(self.export)
 
     def pull(self) -> str:
-        return backup.Puller(self.settings, self.backups).run()[0]
+        return str(backup.snapshot(self.settings, self.backups).generation)
 
     @property
     def snapshots(self) -> list[str]:
@@ -82,7 +88,7 @@ def test_a_snapshot_holds_what_was_exported_and_is_current(pair: Pair) -> None:
     pair.fill(notes="one")
     assert pair.pull() == "20261124T060000Z"
     assert (pair.backups / "current/box/notes").read_text() == "one"
-    assert backup_manifest.verify(pair.backups / "current").captured_at == AT.format(0)
+    assert manifest.verify(pair.backups / "current").captured_at == AT.format(0)
     assert not (pair.backups / "stage").exists()
 
 
@@ -134,7 +140,7 @@ def test_what_differs_from_its_manifest_becomes_no_snapshot(pair: Pair, damage: 
     pair.pull()
     pair.fill(1, notes="one")
     damage(pair.export)
-    with pytest.raises(backup.BackupFailed, match=says):
+    with pytest.raises(JobFailed, match=says):
         pair.pull()
     assert pair.snapshots == ["20261124T060000Z"]
     assert (pair.backups / "current/box/notes").read_text() == "one"
@@ -143,7 +149,7 @@ def test_what_differs_from_its_manifest_becomes_no_snapshot(pair: Pair, damage: 
 
 def test_an_empty_export_is_refused(pair: Pair) -> None:
     pair.fill()
-    with pytest.raises(backup.BackupFailed, match="the backup is empty"):
+    with pytest.raises(JobFailed, match="the tree is empty"):
         pair.pull()
 
 
@@ -160,7 +166,7 @@ def test_an_empty_export_is_refused(pair: Pair) -> None:
 def test_without_a_good_export_nothing_is_fetched(pair: Pair, line: str, code: int, says: str) -> None:
     pair.fill(notes="one")
     pair.reply(line, code)
-    with pytest.raises(backup.BackupFailed, match=says):
+    with pytest.raises(JobFailed, match=says):
         pair.pull()
     assert pair.calls.read_text() == "export\n"
 
@@ -169,16 +175,16 @@ def test_without_a_good_export_nothing_is_fetched(pair: Pair, line: str, code: i
 def test_every_other_exit_code_of_rsync_fails(pair: Pair, code: int) -> None:
     pair.fill(notes="one")
     pair.reply('{"v":1,"ok":true,"files":1,"bytes":1}', before_rsync=f"exit {code}")
-    with pytest.raises(backup.BackupFailed, match=r"rsync ended with \d+ \("):
+    with pytest.raises(JobFailed, match=r"rsync ended with \d+ \("):
         pair.pull()
 
 
 def test_a_source_that_hangs_is_left(pair: Pair) -> None:
-    pair.settings = backup.Settings(3, 1.0, "joe@t440", [str(pair.ssh)])
+    pair.settings = Settings(3, 1.0, "joe@t440", [str(pair.ssh)])
     pair.fill(notes="one")
     pair.reply('{"v":1,"ok":true}', before_rsync="exec sleep 30")
     began = time.monotonic()
-    with pytest.raises(backup.BackupFailed, match="not done when the run's 1 s were over"):
+    with pytest.raises(JobFailed, match="not done when the run's 1 s were over"):
         pair.pull()
     assert time.monotonic() - began < 10
 
@@ -187,7 +193,7 @@ def test_a_source_that_hangs_is_left(pair: Pair) -> None:
 
 
 def job(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(backup.Settings, "load", lambda _path: pair.settings)
+    monkeypatch.setattr(Settings, "load", lambda _path: pair.settings)
     return backup.back_up(tmp_path / "backup.json", pair.backups, pair.results)
 
 
@@ -195,7 +201,7 @@ def test_a_good_run_is_silent_and_leaves_its_result(
     pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pair.fill(notes="one")
-    assert job(pair, tmp_path, monkeypatch) == backup.SAVED
+    assert job(pair, tmp_path, monkeypatch) == jobs.DONE
     assert capfd.readouterr() == ("", "")
     result = json.loads((pair.results / "backup.json").read_text())
     assert (result["job"], result["result"], result["captured_at"]) == ("backup", "ok", AT.format(0))
@@ -207,7 +213,7 @@ def test_a_failed_run_says_why_and_leaves_its_result(
     pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pair.reply('{"v":1,"ok":false,"error":"prepare_failed","message":"redis: no keys"}', 1)
-    assert job(pair, tmp_path, monkeypatch) == backup.FAILED
+    assert job(pair, tmp_path, monkeypatch) == jobs.FAILED
     assert "redis: no keys" in capfd.readouterr().err
     result = json.loads((pair.results / "backup.json").read_text())
     assert (result["result"], result["captured_at"], result["generation"]) == ("failed", None, None)
@@ -219,7 +225,7 @@ def test_two_runs_do_not_overlap(
 ) -> None:
     with (pair.backups / "lock").open("a") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        assert job(pair, tmp_path, monkeypatch) == backup.BUSY
+        assert job(pair, tmp_path, monkeypatch) == jobs.BUSY
     assert "another run" in capfd.readouterr().err
     assert not (pair.results / "backup.json").exists()
 
@@ -228,12 +234,12 @@ def test_settings_come_from_the_role_s_file(tmp_path: Path) -> None:
     path = tmp_path / "backup.json"
     source = {"name": "t440", "address": "192.0.2.10", "port": 22, "user": "dualjoe-backup"}
     path.write_text(json.dumps({"version": 1, "keep": 3, "run_seconds": 9, "key": "/k", "source": source}))
-    settings = backup.Settings.load(path)
+    settings = Settings.load(path)
     assert settings.login == "dualjoe-backup@192.0.2.10"
     assert {"StrictHostKeyChecking=yes", "BatchMode=yes", "/k"} <= set(settings.ssh)
     path.write_text("{}")
-    with pytest.raises(backup.BackupFailed, match=r"run site\.yml again"):
-        backup.Settings.load(path)
+    with pytest.raises(JobFailed, match=r"run site\.yml again"):
+        Settings.load(path)
 
 
 # What the key may do
@@ -243,8 +249,8 @@ def test_settings_come_from_the_role_s_file(tmp_path: Path) -> None:
     "command", ["", "sh", "export; id", "export now", "rsync --server -logDtpr . /", "rsync --version", "EXPORT"]
 )
 def test_the_key_may_do_nothing_else(pair: Pair, command: str) -> None:
-    with pytest.raises(backup_prepare.PrepareFailed, match="only"):
-        backup_export.serve(command, pair.export, ["false"])
+    with pytest.raises(ExportFailed, match="only"):
+        export.serve(command, pair.export, lambda: 1)
 
 
 @pytest.mark.parametrize("path", ["/", "../", "/etc", "box/../../jobs"])
@@ -267,14 +273,14 @@ def test_rsync_cannot_write_to_the_export(pair: Pair) -> None:
 
 
 def test_an_export_waits_for_its_readers_only_so_long(pair: Pair) -> None:
-    held = backup_export.lock(pair.source, fcntl.LOCK_SH, 0)
+    held = export.lock(pair.source, fcntl.LOCK_SH, 0)
     try:
-        os.close(backup_export.lock(pair.source, fcntl.LOCK_SH, 0))
-        with pytest.raises(backup_prepare.PrepareFailed, match="another backup"):
-            backup_export.serve("export", pair.export, ["true"], 0.3)
+        os.close(export.lock(pair.source, fcntl.LOCK_SH, 0))
+        with pytest.raises(ExportFailed, match="another run"):
+            export.serve("export", pair.export, lambda: 0, 0.3)
     finally:
         os.close(held)
-    assert backup_export.serve("export", pair.export, ["true"], 0.3) == 0
+    assert export.serve("export", pair.export, lambda: 0, 0.3) == 0
 
 
 # Preparing
@@ -304,7 +310,7 @@ def test_an_export_is_whole_with_its_manifest_and_closed_to_others(pair: Pair) -
     for _ in range(2):
         reply = prepared(pair, WEB)
         assert (reply["ok"], reply["files"]) == (True, 2)
-        assert sorted(backup_manifest.verify(pair.export).sums) == ["web/files.json", "web/files/a"]
+        assert sorted(manifest.verify(pair.export).sums) == ["web/files.json", "web/files/a"]
         assert {path.stat().st_mode & 0o777 for path in [pair.export, *pair.export.rglob("*")]} == {0o750, 0o640}
         assert list(pair.source.iterdir()) == [pair.export]
 
@@ -312,7 +318,7 @@ def test_an_export_is_whole_with_its_manifest_and_closed_to_others(pair: Pair) -
 def test_one_failed_hook_leaves_the_previous_export_and_names_itself(pair: Pair) -> None:
     prepared(pair, WEB, BLOG)
     before = (pair.export / "manifest.json").read_text()
-    with pytest.raises(backup_prepare.PrepareFailed, match=r"^blog: docker ended with 1: No such container$"):
+    with pytest.raises(ExportFailed, match=r"^blog: docker ended with 1: No such container$"):
         prepared(pair, WEB, BLOG, fail="blog")
     assert (pair.export / "manifest.json").read_text() == before
     assert list(pair.source.iterdir()) == [pair.export]
@@ -320,7 +326,7 @@ def test_one_failed_hook_leaves_the_previous_export_and_names_itself(pair: Pair)
 
 def test_a_folder_that_others_can_write_is_refused(pair: Pair) -> None:
     pair.source.chmod(0o770)
-    with pytest.raises(backup_prepare.PrepareFailed, match="can write"):
+    with pytest.raises(ExportFailed, match="can write"):
         prepared(pair, WEB)
 
 
@@ -338,17 +344,17 @@ def test_a_folder_that_others_can_write_is_refused(pair: Pair) -> None:
 def test_settings_that_cannot_work_are_refused(content: str, says: str, tmp_path: Path) -> None:
     path = tmp_path / "backup.json"
     path.write_text(content)
-    with pytest.raises(backup_prepare.PrepareFailed, match=says):
+    with pytest.raises(ExportFailed, match=says):
         backup_prepare.Settings.load(path)
 
 
 def test_a_manifest_takes_only_files_and_folders(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/etc/passwd")
-    with pytest.raises(backup_manifest.ManifestError, match="link is neither"):
-        backup_manifest.measure(tmp_path, AT.format(0))
+    with pytest.raises(manifest.ManifestError, match="link is neither"):
+        manifest.measure(tmp_path, AT.format(0))
 
 
 def test_a_manifest_knows_names_that_are_no_text(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"caf\xe9\n")).write_text("x")
-    backup_manifest.measure(tmp_path, AT.format(0)).write(tmp_path)
-    assert backup_manifest.verify(tmp_path).bytes == 1
+    manifest.measure(tmp_path, AT.format(0)).write(tmp_path)
+    assert manifest.verify(tmp_path).bytes == 1

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import stat
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,16 +24,13 @@ from typing import Any
 
 from dualjoe import wire
 
-from . import backup_manifest
+from . import manifest
 from .backup_hooks import HOOKS, Container, HookFailed, Run, run_program
+from .export import ExportFailed, answer, say
 
 SETTINGS = Path("/etc/dualjoe/backup.json")
 _UMASK = 0o027
 _LEFTOVER = ".export-"
-
-
-class PrepareFailed(Exception):
-    """Nothing new was exported; the message says why, and what to look at."""
 
 
 @dataclass(frozen=True)
@@ -46,24 +44,24 @@ class Settings:
 
     @classmethod
     def load(cls, path: Path) -> Settings:
-        """Read the file that role backup writes. Raises PrepareFailed."""
+        """Read the file that role backup writes. Raises ExportFailed."""
         try:
             raw = json.loads(path.read_text("utf-8"))
             settings = cls(Path(raw["export"]), raw["group"], float(raw["hook_seconds"]), raw["containers"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise PrepareFailed(f"{path}: {error!r}; run site.yml again") from error
+            raise ExportFailed(f"{path}: {error!r}; run site.yml again") from error
         unknown = sorted({str(item.get("hook")) for item in settings.containers} - set(HOOKS))
         if unknown:
-            raise PrepareFailed(f"{path}: no such hook: {', '.join(unknown)}")
+            raise ExportFailed(f"{path}: no such hook: {', '.join(unknown)}")
         if not settings.containers:
-            raise PrepareFailed(f"{path}: there is no container to save; fill containers_list and run site.yml")
+            raise ExportFailed(f"{path}: there is no container to save; fill containers_list and run site.yml")
         return settings
 
 
 def prepare(settings: Settings, run: Run = run_program) -> dict[str, Any]:
     """Save everything and put it in place of the previous export. Returns the reply for the puller.
 
-    Raises PrepareFailed naming every container that failed; then the previous export stays as it was.
+    Raises ExportFailed naming every container that failed; then the previous export stays as it was.
     """
     captured_at = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     parent = settings.export.parent
@@ -75,8 +73,8 @@ def prepare(settings: Settings, run: Run = run_program) -> dict[str, Any]:
     try:
         failures = _save_all(settings, tree, gid, run)
         if failures:
-            raise PrepareFailed("; ".join(failures))
-        made = backup_manifest.measure(tree, captured_at)
+            raise ExportFailed("; ".join(failures))
+        made = manifest.measure(tree, captured_at)
         made.write(tree)
         _let_read(tree, gid)
         _replace(settings.export, tree)
@@ -89,7 +87,7 @@ def _check_folder(parent: Path) -> None:
     """What root writes must lie where nobody else can exchange folders for links."""
     status = parent.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
-        raise PrepareFailed(
+        raise ExportFailed(
             f"{parent} must be a folder that only {'root' if os.geteuid() == 0 else 'its user'} can write"
         )
 
@@ -133,6 +131,17 @@ def _replace(export: Path, tree: Path) -> None:
     shutil.rmtree(old)
 
 
+def serve() -> int:
+    """The forced command of the nodes' backup keys: root prepares the tree, account dualjoe-backup hands it out."""
+    prepare = ("sudo", "-n", "/usr/local/bin/dualjoe-backup-prepare")
+    try:
+        export = Settings.load(SETTINGS).export
+    except ExportFailed as error:
+        say(wire.Refused("export_failed", str(error)).reply())
+        return 1
+    return answer(export, lambda: subprocess.run(prepare, stdin=subprocess.DEVNULL, check=False).returncode)
+
+
 def main() -> int:
     """Print one JSON line: what was exported, or why nothing was. 0 or 1."""
     os.umask(_UMASK)
@@ -141,7 +150,7 @@ def main() -> int:
         return 2
     try:
         reply = prepare(Settings.load(SETTINGS))
-    except (PrepareFailed, backup_manifest.ManifestError, OSError, KeyError) as error:
+    except (ExportFailed, manifest.ManifestError, OSError, KeyError) as error:
         reply = wire.Refused("prepare_failed", str(error)).reply()
-    sys.stdout.buffer.write(wire.encode(reply))
+    say(reply)
     return 0 if reply["ok"] else 1

@@ -63,7 +63,7 @@ class Guard:
         self.state = lease.NodeState(boot_id, epoch, term)
         self.health = health.Health()
         self.health_since = _utc_now()
-        self.unfit: list[str] = ["not checked yet"]
+        self.unfit: list[str] = []
         self.full_check = "unknown"
         self.full_checks = 0  # finished in this term: a reader counts each verdict once
         self.peer_reachable: bool | None = None
@@ -161,9 +161,12 @@ class Guard:
         return reasons
 
     async def _start(self) -> Command:
-        self._wanted = True
+        epoch = self.state.epoch
+        self._wanted = False  # a unit that systemd has yet to start must not be taken for one that is gone
         self._judged(health.started(self.health, time.monotonic()))
-        return await self.gateway.start()
+        command = await self.gateway.start()
+        self._wanted = self._holds(epoch)
+        return command
 
     async def _fence(self) -> bool:
         async with self._fencing:
@@ -358,6 +361,7 @@ class Guard:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, done.set)
+        await self.watch()  # the first answer already says whether this node is fit
         self.settings.socket.unlink(missing_ok=True)
         server = await asyncio.start_unix_server(self.answer, str(self.settings.socket), limit=wire.MAX_LINE_BYTES)
         self.settings.socket.chmod(0o660)

@@ -59,7 +59,7 @@ class UnitState:
 
     @property
     def running(self) -> bool:
-        return self.active in ("active", "reloading")
+        return self.active in ("activating", "active", "reloading")
 
     @property
     def stopped(self) -> bool:

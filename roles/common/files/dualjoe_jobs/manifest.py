@@ -1,4 +1,4 @@
-"""The list of what a backup holds, with a SHA-256 sum per file: made at the source, checked by whoever has a copy."""
+"""The list of what a tree holds, with a SHA-256 sum per file: made at the source, checked by whoever has a copy."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 NAME = "manifest.json"
+NOTE = "meta.json"  # what the puller notes beside it; not of the tree either
 _VERSION = 1
 _CHUNK_BYTES = 1 << 20
 
@@ -67,7 +68,7 @@ def verify(tree: Path) -> Manifest:
         *(f"{path} differs" for path, sums in sorted(wanted.sums.items()) if found.sums.get(path, sums) != sums),
     ]
     if not wanted.sums:
-        raise ManifestError("the backup is empty")
+        raise ManifestError("the tree is empty")
     if differences:
         more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
         raise ManifestError("; ".join(differences[:3]) + more)
@@ -82,7 +83,7 @@ def _files(tree: Path) -> Iterator[str]:
             relative = str(path.relative_to(tree))
             if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
                 raise ManifestError(f"{relative} is neither file nor folder")
-            if stat.S_ISREG(mode) and relative != NAME:
+            if stat.S_ISREG(mode) and relative not in (NAME, NOTE):
                 yield relative
 
 

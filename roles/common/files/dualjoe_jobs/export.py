@@ -1,0 +1,67 @@
+"""What a puller's key may do at the source: have an export prepared, and read it. Nothing else.
+
+`export` prepares the tree under an exclusive lock; rsync's sender may then read it, under a shared one. The lock is one
+on the folder around the tree, so that there is no lock file to forget or to forge.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dualjoe import wire
+
+from . import locks
+from .job import JobFailed
+
+_LOCK_SECONDS = 900.0
+
+
+class ExportFailed(JobFailed):
+    """Nothing new was exported; the message says why, and what to look at."""
+
+
+def lock(folder: Path, how: int, seconds: float = _LOCK_SECONDS) -> int:
+    """Take a lock on ``folder``. Returns the descriptor that holds it. Raises ExportFailed when it cannot be had."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    if not locks.take(descriptor, how, seconds):
+        os.close(descriptor)
+        raise ExportFailed(f"another run has been using {folder} for {seconds:.0f} s")
+    return descriptor
+
+
+def serve(command: str, export: Path, prepare: Callable[[], int], lock_seconds: float = _LOCK_SECONDS) -> int:
+    """Do what the other side asked for. Returns an exit code; for rsync it does not return.
+
+    ``prepare`` makes the tree at ``export`` anew, prints its one reply line and returns the exit code.
+    """
+    if command == "export":
+        held = lock(export.parent, locks.EXCLUSIVE, lock_seconds)
+        try:
+            return prepare()
+        finally:
+            os.close(held)
+    if command.startswith("rsync --server --sender "):
+        os.set_inheritable(lock(export.parent, locks.SHARED, lock_seconds), True)
+        # It reads the command from SSH_ORIGINAL_COMMAND and refuses whatever leads out of the folder.
+        # Its own lock would let only one node read at a time.
+        os.execvp("rrsync", ["rrsync", "-ro", "-no-lock", str(export)])  # noqa: S606 no shell is meant
+    raise ExportFailed("this key may ask for 'export' and rsync only")
+
+
+def answer(export: Path, prepare: Callable[[], int]) -> int:
+    """Answer one ssh connection. Failures are one JSON line, as the other side expects."""
+    try:
+        return serve(os.environ.get("SSH_ORIGINAL_COMMAND", ""), export, prepare)
+    except (ExportFailed, OSError) as error:
+        say(wire.Refused("export_failed", str(error)).reply())
+        return 1
+
+
+def say(reply: dict[str, Any]) -> None:
+    """The one line that the other side waits for."""
+    sys.stdout.buffer.write(wire.encode(reply))
+    sys.stdout.buffer.flush()

@@ -1,0 +1,75 @@
+"""rsync and ssh, run within a job's time, with what their exit codes mean."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+
+from .job import JobFailed
+
+_VANISHED = 24
+_TRIES = 2
+_MESSAGE_CHARACTERS = 500
+_MEANINGS = {
+    5: "the other side refused; look at its sshd's log",
+    10: "the connection failed",
+    11: "a file could not be written; look at the disk's free space",
+    12: "the connection broke, or the other side refused",
+    23: "some files could not be read or written",
+    30: "the other side was silent for too long",
+    35: "the connection could not be made in time",
+    255: "ssh could not log in; check address, key and /etc/dualjoe/known_hosts",
+}
+
+
+class Deadline:
+    """When a run must be over: ``seconds`` after this was made."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._at = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Seconds until then. Raises JobFailed when it has passed."""
+        left = self._at - time.monotonic()
+        if left <= 0:
+            raise JobFailed(f"the run took longer than {self.seconds:.0f} s")
+        return left
+
+
+def run(argv: Sequence[str], deadline: Deadline) -> subprocess.CompletedProcess[bytes]:
+    """Run a program until the deadline at most. Raises JobFailed when it cannot be run or is not done by then."""
+    try:
+        return subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=deadline.left(), check=False)
+    except subprocess.TimeoutExpired as error:
+        raise JobFailed(f"{argv[0]} was not done when the run's {deadline.seconds:.0f} s were over") from error
+    except OSError as error:
+        raise JobFailed(f"{argv[0]}: {error.strerror}") from error
+
+
+def copy(argv: Sequence[str], deadline: Deadline, begin: Callable[[], None] = lambda: None) -> str:
+    """Run rsync with these arguments and return what it printed; ``begin`` comes before each try. Raises JobFailed.
+
+    Files that vanish between listing and reading are tried again, and then left to the caller's own check.
+    """
+    for _ in range(_TRIES):
+        begin()
+        done = run(["rsync", *argv], deadline)
+        if done.returncode != _VANISHED:
+            break
+    if done.returncode not in (0, _VANISHED):
+        meaning = _MEANINGS.get(done.returncode, "see rsync(1), EXIT VALUES")
+        raise JobFailed(f"rsync ended with {done.returncode} ({meaning}): {first_line(done.stderr)}")
+    return done.stdout.decode("utf-8", "replace")
+
+
+def first_line(output: bytes) -> str:
+    """Of what a program printed, made short."""
+    return output.decode("utf-8", "replace").strip().partition("\n")[0][:_MESSAGE_CHARACTERS]
+
+
+def last_line(output: bytes) -> str:
+    """Of what a program printed, made short."""
+    lines = output.decode("utf-8", "replace").strip().splitlines()
+    return lines[-1][:_MESSAGE_CHARACTERS] if lines else ""
