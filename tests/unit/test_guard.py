@@ -1,0 +1,88 @@
+"""The guard's loops; the rules they keep have tables of their own in test_lease.py and test_health.py."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from pathlib import Path
+
+import pytest
+from dualjoe import wire
+from dualjoe.health import Limits
+from dualjoe.lease import stamp
+from dualjoe_guard import daemon, epochs
+from dualjoe_guard.daemon import Guard, boot_clock
+from dualjoe_guard.gateway import Command, Gateway, UnitState
+from dualjoe_guard.settings import Settings
+
+
+class SlowSystemd(Gateway):
+    """A gateway's unit that is not there at once: each word in ``states`` lasts for three looks."""
+
+    def __init__(self, states: list[str]) -> None:
+        super().__init__("openclaw-gateway.service", "http://127.0.0.1:1", 0.1)
+        self.states = states
+        self.now = "inactive"
+        self.stops = 0
+        self.looked = asyncio.Event()
+
+    async def state(self) -> UnitState:
+        self.looked.set()
+        return UnitState(True, self.now, "")
+
+    async def start(self) -> Command:
+        for state in self.states:
+            self.now = state
+            for _ in range(3):
+                self.looked.clear()
+                await self.looked.wait()
+        self.now = "active"
+        return Command(0, "")
+
+    async def ask_to_stop(self) -> None:
+        self.stops += 1
+        self.now = "inactive"
+
+    async def _get(self, _path: str) -> tuple[int, bytes] | None:
+        return (200, b"{}") if self.now == "active" else None
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(
+        *("pc-a", "pc-b", "192.0.2.2", 22, "nobody", "openclaw-gateway.service", "http://127.0.0.1:1", str(tmp_path)),
+        stop_seconds=1,
+        limits=Limits(),
+        health_deadline_seconds=1,
+        peer_interval_seconds=15,
+        sync_seconds=1,
+        publish_seconds=1,
+        free_bytes=1,
+        root=tmp_path,
+    )
+
+
+@pytest.mark.parametrize("states", [["inactive"], ["activating"], ["inactive", "activating"]])
+async def test_a_unit_that_systemd_is_yet_to_start_is_not_restarted(
+    settings: Settings, states: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def published(*_argv: str, **_more: object) -> Command:
+        return Command(0, "")
+
+    monkeypatch.setattr(daemon, "run", published)
+    epochs.store(settings.root / "epoch.json", 0, 0)
+    gateway = SlowSystemd(states)
+    guard = Guard(settings, gateway, str(uuid.uuid4()))
+
+    async def watch() -> None:
+        while True:
+            await guard.watch()
+            await asyncio.sleep(0)
+
+    watching = asyncio.create_task(watch())
+    request = wire.Request("grant", epoch=1, stamp=stamp(guard.state, boot_clock()), ttl=60)
+    granted = await asyncio.wait_for(guard.grant(request), 10)
+    watching.cancel()
+    assert granted["gateway"] == "ready"
+    assert gateway.stops == 0
+    assert guard.health.restarts == ()
