@@ -16,13 +16,14 @@ def main(executable: str) -> int:
     command = [executable, "gateway", "status", "--json", "--require-rpc"]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     try:
-        good = json.loads(done.stdout)["rpc"]["ok"] is True
-    except (ValueError, KeyError, TypeError):
-        good = False
+        rpc = json.loads(done.stdout)["rpc"]
+        good, said = rpc["ok"] is True, str(rpc.get("error") or "").partition("\n")[0]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        good, said = False, ""
     if done.returncode == 0 and good:
         print("the gateway answers")
         return 0
-    said = (done.stderr.strip() or done.stdout.strip() or "no output")[-400:]
+    said = said or (done.stderr.strip() or done.stdout.strip() or "no output")[-400:]
     print(f"the gateway does not answer (exit code {done.returncode}): {said}", file=sys.stderr)
     return 1
 
