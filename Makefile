@@ -6,13 +6,16 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv docker images demo demo-down test lint types unit molecule lock docs clean
+.PHONY: help venv tools docker images demo demo-down test lint types unit molecule lock docs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: ## make .venv with the locked tools
 	@$(PYTHON) lab/bootstrap.py venv
+
+tools: ## see that the programs the unit tests run are there
+	@$(PYTHON) lab/bootstrap.py tools
 
 docker: ## see that Docker runs; on Debian, install and start it
 	@$(PYTHON) lab/bootstrap.py docker
@@ -26,7 +29,7 @@ demo: venv images ## three machines in containers: provision, kill PC-A, watch P
 demo-down: ## remove everything the demo made
 	@$(BIN)/ansible-playbook -i lab/inventory lab/destroy.yml
 
-test: venv images ## everything: lint, types, unit tests, molecule scenarios
+test: venv tools images ## everything: lint, types, unit tests, molecule scenarios
 	@$(BIN)/python tests/run.py
 
 lint: venv ## ruff, yamllint, ansible-lint, the collection's build
@@ -35,7 +38,7 @@ lint: venv ## ruff, yamllint, ansible-lint, the collection's build
 types: venv ## mypy --strict
 	@$(BIN)/python tests/run.py types
 
-unit: venv ## unit tests
+unit: venv tools ## unit tests
 	@$(BIN)/python tests/run.py unit
 
 molecule: venv images ## one scenario: make molecule SCENARIO=failover

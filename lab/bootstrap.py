@@ -132,6 +132,12 @@ def venv() -> None:
         marker.write_text(wanted + "\n")
 
 
+def tools() -> None:
+    """Have the programs that the unit tests run: the real rsync and its restricted form."""
+    if shutil.which("rsync") is None or shutil.which("rrsync") is None:
+        apt_install("rsync")
+
+
 # Docker
 
 
@@ -335,7 +341,7 @@ def images() -> None:
     bake_gateway(base)
 
 
-COMMANDS: dict[str, Callable[[], None]] = {"venv": venv, "docker": docker, "images": images}
+COMMANDS: dict[str, Callable[[], None]] = {"venv": venv, "tools": tools, "docker": docker, "images": images}
 
 
 def main() -> int:

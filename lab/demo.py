@@ -8,15 +8,15 @@ and leaves the lab up to be looked at.
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime
+from typing import Any
 
-from pair import ANSIBLE, INVENTORY, ROOT, Pair, Sampler, wait_until
+from pair import Pair, Sampler, playbook, recap, wait_until
 
 STATE_DIR = "/srv/openclaw"
 LINE = "The spare key to the boathouse hangs behind the blue barometer."
@@ -41,16 +41,14 @@ def step(number: int, title: str, work: Callable[[], str]) -> None:
     say(f"    ({time.monotonic() - began:.1f} s)")
 
 
-def playbook(*arguments: str) -> str:
-    """Run ansible-playbook; its output is shown only when it fails. Returns the recap."""
-    command = [str(ANSIBLE / "ansible-playbook"), "--inventory", str(INVENTORY), *arguments]
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+def run_playbook(*arguments: str) -> str:
+    """Run a playbook; its output is shown only when it fails. Returns the recap."""
+    done = playbook(*arguments)
     if done.returncode != 0:
         say(done.stdout[-6000:] + done.stderr[-2000:])
         raise NotSeen(f"{' '.join(arguments)} failed with exit code {done.returncode}")
-    recap = done.stdout.partition("PLAY RECAP")[2].splitlines()[1:]
-    return "\n".join(" ".join(line.split()) for line in recap if " : " in line or "ok=" in line)
+    counts = recap(done.stdout).items()
+    return "\n".join(f"{name}: {told['ok']} tasks, {told['changed']} changed something" for name, told in counts)
 
 
 class Demo:
@@ -62,12 +60,12 @@ class Demo:
         self.sampling = threading.Thread(target=self.sampler.watch, daemon=True)
 
     def machines(self) -> str:
-        playbook("lab/create.yml")
+        run_playbook("lab/create.yml")
         self.pair = Pair.of_the_lab()
         return "t440, pc-a and pc-b run (and a Telegram of their own)"
 
     def provisioned(self) -> str:
-        return playbook("site.yml")
+        return run_playbook("site.yml")
 
     def joe_at_home(self) -> str:
         wait_until(lambda: self.pair.gateway_ready("pc-a"), "the gateway on PC-A is ready", 240)
@@ -128,12 +126,21 @@ class Demo:
             raise NotSeen(f"{node} does not remember the line")
 
     def _split(self, killed: float) -> str:
-        for event in reversed(self.pair.timeline()):
-            data = event.get("data") or {}
-            if "detection_seconds" in data:
-                parts = ", ".join(f"{name} {data[name + '_seconds']:.1f} s" for name in ("detection", "wait", "start"))
-                return f"of which {parts}"
-        raise NotSeen(f"the timeline does not tell of the takeover after {killed:.0f}")
+        """Where the time went, by the watchdog's own timeline."""
+
+        def failovers() -> list[dict[str, Any]]:
+            events = [event for event in self.pair.timeline() if event["kind"] == "failover"]
+            return [event["data"] for event in events if seconds_since_epoch(event["at"]) > killed]
+
+        wait_until(lambda: bool(failovers()), "the timeline tells of the failover", 15)
+        told = failovers()[-1]
+        detection = seconds_since_epoch(told["confirmed_at"]) - killed
+        waited, start = told["wait_seconds"], told["start_seconds"]
+        return f"of which detection {detection:.1f} s, wait for the lease's end {waited:.1f} s, start {start:.1f} s"
+
+
+def seconds_since_epoch(moment: str) -> float:
+    return datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp()
 
 
 def first_lines(text: str) -> str:

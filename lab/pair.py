@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import threading
 import time
@@ -29,6 +30,22 @@ def run(*command: str, check: bool = True, timeout: float = 120) -> subprocess.C
     if check and done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
     return done
+
+
+def playbook(*arguments: str, timeout: float = 1200) -> subprocess.CompletedProcess[str]:
+    """Run ansible-playbook with the lab's inventory, whatever comes of it."""
+    command = [str(ANSIBLE / "ansible-playbook"), "--inventory", str(INVENTORY), *arguments]
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0"}
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=timeout
+    )
+
+
+def recap(output: str) -> dict[str, dict[str, int]]:
+    """What the last lines of ansible-playbook count for each machine."""
+    lines = [line.partition(" : ") for line in output.partition("PLAY RECAP")[2].splitlines() if " : " in line]
+    counts = {name.strip(): [pair.split("=") for pair in told.split()] for name, _, told in lines}
+    return {name: {what: int(number) for what, number in pairs} for name, pairs in counts.items()}
 
 
 @dataclass
@@ -153,7 +170,7 @@ class Sampler:
     def watch(self) -> None:
         """Sample until stopped."""
         while not self._done.wait(0.05):
-            running = [node for node in self.nodes if self._processes(node)]
+            running = [node for node in self.nodes if self.running(node)]
             self.seen.update(running)
             if len(running) > 1:
                 self.overlaps.append(time.strftime("%H:%M:%SZ", time.gmtime()))
@@ -162,7 +179,8 @@ class Sampler:
     def stop(self) -> None:
         self._done.set()
 
-    def _processes(self, node: str) -> bool:
+    def running(self, node: str) -> bool:
+        """Whether any process of the gateway exists on a node."""
         if node not in self._folders:
             self._folders[node] = _cgroup(node)
         try:

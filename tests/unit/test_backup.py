@@ -19,8 +19,6 @@ from dualjoe_jobs.backup_hooks import HookFailed, run_program
 from dualjoe_jobs.export import ExportFailed
 from dualjoe_jobs.job import JobFailed
 from dualjoe_jobs.pull import Settings
-from dualjoe_jobs.export import ExportFailed
-from dualjoe_jobs.pull import JobFailed, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARIES = f"{ROOT}/plugins/module_utils:{ROOT}/roles/common/files"

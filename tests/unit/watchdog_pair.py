@@ -28,7 +28,7 @@ from dualjoe_watchdog.telegram import Outbox
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-TOKEN = "4242:not-a-token-of-anyone-anywhere-0000"  # noqa: S105
+TOKEN = "4242:not-a-token-of-anyone-anywhere-0000"
 TIMING = TimingSettings(heartbeat=0.2, full_check=0.4, ttl=1.2, margin=0.2, retry=0.1, verb_timeout=1, stop=0.2)
 
 
@@ -234,5 +234,5 @@ class Pair:
 
 async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 anything may make it true
             await asyncio.sleep(0.02)

@@ -1,0 +1,34 @@
+"""Without the witness the lease ends, and the gateway with it.."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from pair import wait_until
+
+if TYPE_CHECKING:
+    from pair import Pair, Sampler
+
+testinfra_hosts = ["docker://pc-a"]
+
+TTL_SECONDS = 30
+NOTICE_SECONDS = 1  # the guard looks five times a second; this is for the busy machine of the lab
+
+
+def test_the_guard_stops_the_gateway_by_the_lease_s_deadline(host: Any, pair: Pair, sampler: Sampler) -> None:
+    wait_until(lambda: pair.gateway_ready("pc-a"), "PC-A's gateway is ready", 240)
+    pair.on("t440", "systemctl", "stop", "dualjoe-watchdog")
+    left = json.loads(host.check_output("dualjoe status --json"))["lease_left"]
+    deadline = time.monotonic() + left
+    assert 0 < left <= TTL_SECONDS
+    wait_until(lambda: not sampler.running("pc-a"), "no process of the gateway is left", left + NOTICE_SECONDS)
+    assert time.monotonic() < deadline + NOTICE_SECONDS
+    assert json.loads(host.check_output("dualjoe status --json"))["role"] == "passive"
+
+
+def test_joe_is_back_when_the_witness_is(pair: Pair) -> None:
+    pair.on("t440", "systemctl", "start", "dualjoe-watchdog")
+    wait_until(lambda: pair.gateway_ready("pc-a"), "PC-A's gateway is ready again", 120)
+    assert not pair.gateway_runs("pc-b")
