@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from dualjoe_jobs.backup_hooks import HOOKS, Container, HookFailed, check_rdb, copy_sqlite, run_program, save_files
+from dualjoe_jobs.backup_hooks import HOOKS, Container, HookFailed, check_rdb, run_program, save_files
+from dualjoe_jobs.sqlite_copy import copy_sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,15 +15,15 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from dualjoe import databases
+
+from .sqlite_copy import copy_sqlite
+
 _DATABASE_NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")
-_SQLITE_HEADER = b"SQLite format 3\0"
-_SQLITE_SIDECARS = ("-wal", "-shm", "-journal")
-_SQLITE_STEP_PAGES = 4096
 _POLL_SECONDS = 0.2
 _VANISHED = 24  # rsync: a file went away between listing and reading
 _VANISHED_TRIES = 3
@@ -251,13 +251,6 @@ def check_rdb(path: Path) -> None:
         raise HookFailed(f"{path.name} is no whole RDB file")
 
 
-def _is_sqlite(path: Path) -> bool:
-    if path.is_symlink() or not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(len(_SQLITE_HEADER)) == _SQLITE_HEADER
-
-
 def save_sqlite(container: Container, target: Path) -> None:
     """SQLite databases through the online backup API: the one at ``path``, or all below it, known by their header.
 
@@ -265,7 +258,7 @@ def save_sqlite(container: Container, target: Path) -> None:
     """
     place = container.on_host(str(container.parameters.get("path") or ""))
     root = place.parent if place.is_file() else place
-    found = [place] if place.is_file() else sorted(path for path in place.rglob("*") if _is_sqlite(path))
+    found = [place] if place.is_file() else sorted(path for path in place.rglob("*") if databases.is_database(path))
     _at_least(container, "minimum_databases", len(found), "SQLite databases")
     for source in found:
         copy = target / source.relative_to(root)
@@ -275,30 +268,6 @@ def save_sqlite(container: Container, target: Path) -> None:
         except sqlite3.Error as error:
             raise HookFailed(f"{source.name}: {error}") from error
         _at_least(container, "minimum_tables", tables, f"tables in {source.name}")
-
-
-def copy_sqlite(source: Path, copy: Path, check_time: Callable[[], None]) -> int:
-    """Copy a database that is in use, from one read transaction; return how many tables the copy has.
-
-    ``check_time`` is called between steps and may raise. Raises sqlite3.Error when either side is no sound database.
-    """
-    with closing(sqlite3.connect(f"{source.as_uri()}?mode=rw", uri=True, timeout=30, isolation_level=None)) as live:
-        live.execute("PRAGMA query_only = ON")
-        live.execute("BEGIN")
-        live.execute("SELECT count(*) FROM sqlite_master").fetchone()  # the read transaction starts here
-        with closing(sqlite3.connect(copy)) as new:
-            live.backup(new, pages=_SQLITE_STEP_PAGES, progress=lambda *_: check_time())
-    for sidecar in _SQLITE_SIDECARS:
-        copy.with_name(copy.name + sidecar).unlink(missing_ok=True)
-    # Immutable: looking at the copy must not leave a -wal or -shm beside it.
-    with closing(sqlite3.connect(f"{copy.as_uri()}?immutable=1", uri=True)) as saved:
-        verdict = saved.execute("PRAGMA integrity_check(1)").fetchone()[0]
-        if verdict != "ok":
-            raise sqlite3.DatabaseError(f"integrity check: {verdict}")
-        tables = saved.execute(
-            "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
-        ).fetchone()[0]
-    return int(tables)
 
 
 def save_files(container: Container, target: Path) -> None:

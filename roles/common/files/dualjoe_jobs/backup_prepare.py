@@ -10,15 +10,12 @@ from __future__ import annotations
 import grp
 import json
 import os
-import shutil
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +23,11 @@ from dualjoe import wire
 
 from . import manifest
 from .backup_hooks import HOOKS, Container, HookFailed, Run, run_program
-from .export import ExportFailed, answer, say
+from .export import ExportFailed, answer, renewed, say
+from .job import utc_now
 
 SETTINGS = Path("/etc/dualjoe/backup.json")
 _UMASK = 0o027
-_LEFTOVER = ".export-"
 
 
 @dataclass(frozen=True)
@@ -63,23 +60,17 @@ def prepare(settings: Settings, run: Run = run_program) -> dict[str, Any]:
 
     Raises ExportFailed naming every container that failed; then the previous export stays as it was.
     """
-    captured_at = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    captured_at = utc_now()
     parent = settings.export.parent
     _check_folder(parent)
     gid = grp.getgrnam(settings.group).gr_gid
-    for leftover in parent.glob(_LEFTOVER + "*"):  # of a run that was killed
-        shutil.rmtree(leftover)
-    tree = Path(tempfile.mkdtemp(prefix=_LEFTOVER, dir=parent))
-    try:
+    with renewed(settings.export) as tree:
         failures = _save_all(settings, tree, gid, run)
         if failures:
             raise ExportFailed("; ".join(failures))
         made = manifest.measure(tree, captured_at)
         made.write(tree)
         _let_read(tree, gid)
-        _replace(settings.export, tree)
-    finally:
-        shutil.rmtree(tree, ignore_errors=True)
     return wire.ok(captured_at=captured_at, files=len(made.sums), bytes=made.bytes)
 
 
@@ -120,15 +111,6 @@ def _let_read(tree: Path, gid: int) -> None:
             if status.st_gid != gid or stat.S_IMODE(status.st_mode) != 0o640:
                 os.chown(path, -1, gid)
                 path.chmod(0o640)
-
-
-def _replace(export: Path, tree: Path) -> None:
-    """Put ``tree`` where ``export`` is. The caller's lock keeps readers away meanwhile."""
-    old = Path(tempfile.mkdtemp(prefix=_LEFTOVER, dir=export.parent))
-    if export.exists():
-        export.rename(old / "export")
-    tree.rename(export)
-    shutil.rmtree(old)
 
 
 def serve() -> int:

@@ -7,8 +7,11 @@ on the folder around the tree, so that there is no lock file to forget or to for
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from . import locks
 from .job import JobFailed
 
 _LOCK_SECONDS = 900.0
+_LEFTOVER = ".export-"
 
 
 class ExportFailed(JobFailed):
@@ -50,6 +54,25 @@ def serve(command: str, export: Path, prepare: Callable[[], int], lock_seconds: 
         # Its own lock would let only one node read at a time.
         os.execvp("rrsync", ["rrsync", "-ro", "-no-lock", str(export)])  # noqa: S606 no shell is meant
     raise ExportFailed("this key may ask for 'export' and rsync only")
+
+
+@contextmanager
+def renewed(export: Path) -> Iterator[Path]:
+    """An empty folder to fill; it takes the place of ``export`` when the block ends without an exception.
+
+    The caller has the lock that keeps readers away.
+    """
+    for leftover in export.parent.glob(_LEFTOVER + "*"):  # of a run that was killed
+        shutil.rmtree(leftover)
+    tree = Path(tempfile.mkdtemp(prefix=_LEFTOVER, dir=export.parent))
+    try:
+        yield tree
+        if export.exists():
+            export.rename(Path(tempfile.mkdtemp(prefix=_LEFTOVER, dir=export.parent)) / "old")
+        tree.rename(export)
+    finally:
+        for leftover in export.parent.glob(_LEFTOVER + "*"):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def answer(export: Path, prepare: Callable[[], int]) -> int:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from .durable import write_json
-
 from . import locks
+from .durable import write_json
 
 RESULTS = Path("/var/lib/dualjoe/jobs")
 DONE, FAILED, BUSY = 0, 1, 75

@@ -6,9 +6,10 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 NAME = "manifest.json"
 NOTE = "meta.json"  # what the puller notes beside it; not of the tree either
@@ -22,26 +23,33 @@ class ManifestError(Exception):
 
 @dataclass(frozen=True)
 class Manifest:
-    """``captured_at`` is when capturing began (UTC, ISO 8601); ``sums`` maps each path to its size and SHA-256."""
+    """``captured_at`` is when capturing began (UTC, ISO 8601); ``sums`` maps each path to its size and SHA-256;
+    ``origin`` is what the source says of itself."""
 
     captured_at: str
     sums: dict[str, tuple[int, str]]
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def bytes(self) -> int:
         """Of all files together."""
         return sum(size for size, _ in self.sums.values())
 
+    @property
+    def content(self) -> str:
+        """One sum over all of it: trees with the same files have the same."""
+        return hashlib.sha256(json.dumps(sorted(self.sums.items())).encode()).hexdigest()
+
     def write(self, tree: Path) -> None:
         """Put the manifest into the tree it describes."""
         files = [{"path": path, "size": size, "sha256": sha} for path, (size, sha) in sorted(self.sums.items())]
-        content = {"version": _VERSION, "captured_at": self.captured_at, "files": files}
+        content = {"version": _VERSION, "captured_at": self.captured_at, "origin": dict(self.origin), "files": files}
         (tree / NAME).write_text(json.dumps(content, indent=1) + "\n", "utf-8")
 
 
-def measure(tree: Path, captured_at: str) -> Manifest:
+def measure(tree: Path, captured_at: str, origin: Mapping[str, Any] | None = None) -> Manifest:
     """The manifest of what is in ``tree`` now. Raises ManifestError for anything but folders and regular files."""
-    return Manifest(captured_at, {path: _sum(tree / path) for path in _files(tree)})
+    return Manifest(captured_at, {path: _sum(tree / path) for path in _files(tree)}, origin or {})
 
 
 def load(tree: Path) -> Manifest:
@@ -51,7 +59,7 @@ def load(tree: Path) -> Manifest:
         if content["version"] != _VERSION:
             raise ManifestError(f"{NAME}: version {content['version']} is not {_VERSION}")
         sums = {str(item["path"]): (int(item["size"]), str(item["sha256"])) for item in content["files"]}
-        return Manifest(str(content["captured_at"]), sums)
+        return Manifest(str(content["captured_at"]), sums, dict(content.get("origin", {})))
     except FileNotFoundError as error:
         raise ManifestError(f"{NAME} is missing") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
