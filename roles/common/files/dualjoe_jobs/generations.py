@@ -1,0 +1,79 @@
+"""Generations of memory: what each one is, which one is current, and what was kept beside them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import manifest
+from .copies import free_name, named
+from .durable import write_json
+from .job import JobFailed
+from .manifest import NOTE, Manifest
+
+_QUARANTINED = 5
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One fetched copy. ``term``: of the node it came from, the higher the newer. ``base``: the content of the memory
+    that this one was built upon."""
+
+    path: Path
+    captured_at: str
+    term: int
+    source: str
+    base: str | None
+    made: Manifest
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+
+def describe(path: Path, made: Manifest) -> Generation:
+    """A tree that was just fetched to ``path``. Raises JobFailed when its source did not say what it is."""
+    try:
+        origin = made.origin
+        base = origin.get("base")
+        base = None if base is None else str(base)
+        return Generation(path, made.captured_at, int(origin["term"]), str(origin["node"]), base, made)
+    except (KeyError, TypeError, ValueError) as error:
+        raise JobFailed(f"the source does not say which memory this is: {error!r}") from error
+
+
+def note(generation: Generation) -> None:
+    """Write down what it is, in the generation itself."""
+    told = {"captured_at": generation.captured_at, "term": generation.term, "source": generation.source}
+    write_json(generation.path / NOTE, {"version": 1, **told, "base": generation.base})
+
+
+def load(path: Path) -> Generation:
+    """The generation at ``path``. Raises JobFailed when it says nothing sensible of itself."""
+    try:
+        told: Mapping[str, Any] = json.loads((path / NOTE).read_text("utf-8"))
+        base = told.get("base")
+        term, source = int(told["term"]), str(told["source"])
+        return Generation(path, str(told["captured_at"]), term, source, base, manifest.load(path))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, manifest.ManifestError) as error:
+        raise JobFailed(f"{path}: {error}; remove this generation and sync again") from error
+
+
+def current(link: Path) -> Generation | None:
+    """The generation that ``link`` leads to. Raises JobFailed when it leads nowhere, which must not pass for "none"."""
+    return load(link.resolve()) if link.is_symlink() else None
+
+
+def quarantine(stage: Path, folder: Path, captured_at: str, report: Mapping[str, Any]) -> Path:
+    """Put a bad copy aside with its report, and drop all but the newest of its kind. Returns where it is."""
+    folder.mkdir(mode=0o750, exist_ok=True)
+    place = folder / free_name(folder, captured_at)
+    write_json(stage / "report.json", report)
+    stage.rename(place)
+    for old in named(folder)[:-_QUARANTINED]:
+        shutil.rmtree(old)
+    return place

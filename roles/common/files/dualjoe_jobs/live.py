@@ -1,0 +1,35 @@
+"""The record of what a node's live memory is: how new, and what was last published into it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from .durable import write_json
+from .job import JobFailed
+
+
+@dataclass(frozen=True)
+class Live:
+    """``served``: the newest own term in which the gateway has used the live tree. ``generation`` and ``content``: what
+    was last published into it, whole."""
+
+    served: int = 0
+    generation: str | None = None
+    content: str | None = None
+
+    @classmethod
+    def load(cls, path: Path) -> Live:
+        """The record; a node that never published has none. Raises JobFailed."""
+        try:
+            raw = json.loads(path.read_text("utf-8"))
+            return cls(int(raw["served"]), raw["generation"], raw["content"])
+        except FileNotFoundError:
+            return cls()
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise JobFailed(f"{path}: {error!r}; remove it if the live memory may be overwritten") from error
+
+    def store(self, path: Path) -> None:
+        """Write it down."""
+        write_json(path, {"version": 1, **asdict(self)})

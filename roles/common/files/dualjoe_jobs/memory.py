@@ -1,0 +1,64 @@
+"""The memory jobs' settings and places on a node."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dualjoe.validation import Limits
+
+from . import pull
+from .copies import Copies
+from .job import JobFailed
+from .memory_sets import MemorySet
+
+SETTINGS = Path("/etc/dualjoe/memory.json")
+ROOT = Path("/var/lib/dualjoe/memory")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What /etc/dualjoe/memory.json says, and where things are below ``root``."""
+
+    root: Path
+    source: pull.Settings
+    sets: Sequence[MemorySet]
+    publish_seconds: float
+    limits: Limits
+
+    @classmethod
+    def load(cls, settings: Path = SETTINGS, root: Path = ROOT) -> Memory:
+        """Read the file that role memory_sync writes. Raises JobFailed."""
+        try:
+            raw = json.loads(settings.read_text("utf-8"))
+            sets = [MemorySet.parse(item) for item in raw["sets"]]
+            limits = Limits(**{name: float(share) for name, share in raw["limits"].items()})
+            if len({each.name for each in sets}) < max(1, len(sets)):
+                raise ValueError("sets must be at least one, and have different names")
+            return cls(root, pull.Settings.parse(raw), sets, float(raw["publish_seconds"]), limits)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise JobFailed(f"{settings}: {error!r}; run site.yml again") from error
+
+    @property
+    def copies(self) -> Copies:
+        return Copies(self.root, "generations")
+
+    @property
+    def export(self) -> Path:
+        """The tree that the other node reads. Its folder carries the lock between writing and reading it."""
+        return self.root / "export" / "tree"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.root / "quarantine"
+
+    @property
+    def divergent(self) -> Path:
+        return self.root / "divergent"
+
+    @property
+    def live(self) -> Path:
+        """The record of what the live tree is."""
+        return self.root / "live.json"

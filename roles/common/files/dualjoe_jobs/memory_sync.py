@@ -1,0 +1,95 @@
+"""The job `dualjoe sync` on a node: fetch the active node's memory, and keep it only when it is good and newer.
+
+Fetched into a stage, checked against its manifest, validated, made a generation by one rename, published. Whatever goes
+wrong before that rename leaves the last good generation and the live tree as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from dualjoe.validation import CouldNotCheck, validate
+
+from . import generations
+from .copies import free_name
+from .generations import Generation
+from .job import JobFailed, Outcome
+from .memory import Memory
+from .memory_publish import publish
+from .own_guard import Probe
+from .pull import Puller
+from .rsync import Deadline
+
+
+def sync(memory: Memory, probe: Probe, deadline: Deadline, accept_losses: bool = False) -> Outcome:
+    """Fetch, check and publish. The caller has the job's lock. Raises JobFailed.
+
+    ``accept_losses``: do not compare with the last good generation.
+    """
+    own = probe()
+    if own["role"] == "active":
+        return Outcome("skipped", "this node is active")
+    copies = memory.copies
+    copies.open()
+    try:
+        puller = Puller(memory.source, copies, deadline)
+        reply = puller.ask_export()
+        before = generations.current(copies.current)
+        if int(reply.get("term", 0)) <= int(own["term"]):
+            return Outcome("skipped", "this node's memory is the newest", *_of(before))
+        if not reply.get("files"):
+            return _nothing_there(reply, before)
+        fetched = generations.describe(copies.stage, puller.fetch(reply))
+        _check_order(fetched, own, before)
+        if before is not None and fetched.made.sums == before.made.sums:
+            kept = replace(fetched, path=before.path)
+            generations.note(kept)
+            message = "nothing has changed"
+        else:
+            kept = _keep(memory, fetched, None if accept_losses else before)
+            message = f"{len(kept.made.sums)} files, {kept.made.bytes} bytes"
+    finally:
+        copies.clear_stage()
+    try:
+        publish(memory, probe)
+    except (JobFailed, OSError) as error:
+        raise JobFailed(f"{kept.name} was fetched, and not published: {error}") from error
+    return Outcome("ok", message, *_of(kept))
+
+
+def _of(generation: Generation | None) -> tuple[str | None, str | None]:
+    return (generation.captured_at, generation.name) if generation else (None, None)
+
+
+def _nothing_there(reply: Mapping[str, Any], before: Generation | None) -> Outcome:
+    """A new pair remembers nothing yet. One that did remembers nothing any more."""
+    if before is not None:
+        raise JobFailed(f"the source's memory is empty; {before.name} with {len(before.made.sums)} files is kept")
+    return Outcome("ok", "the source has no memory yet", reply.get("captured_at"))
+
+
+def _check_order(fetched: Generation, own: Mapping[str, Any], before: Generation | None) -> None:
+    """What was fetched says again how new it is; older memory never takes the place of newer."""
+    if fetched.term <= int(own["term"]):
+        raise JobFailed(f"the memory that came is of term {fetched.term}, and this node's own of {own['term']}")
+    if before is not None and fetched.term < before.term:
+        raise JobFailed(f"the memory that came is of term {fetched.term}, and {before.name} of {before.term}: older")
+
+
+def _keep(memory: Memory, fetched: Generation, before: Generation | None) -> Generation:
+    """Make it a generation if it is good; otherwise put it aside, and raise JobFailed."""
+    copies = memory.copies
+    try:
+        report = validate(fetched.path, before.path if before else None, memory.limits)
+    except CouldNotCheck as error:
+        raise JobFailed(f"what came could not be checked: {error}") from error
+    generations.note(fetched)
+    if not report.good:
+        place = generations.quarantine(fetched.path, memory.quarantine, fetched.captured_at, report.as_dict())
+        raise JobFailed(f"bad memory, put aside in {place}: {report.summary()}")
+    name = free_name(copies.folder, fetched.captured_at)
+    copies.keep(name)
+    copies.prune(memory.source.keep)
+    return replace(fetched, path=copies.folder / name)
