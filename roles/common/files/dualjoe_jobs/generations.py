@@ -64,8 +64,8 @@ def load(path: Path) -> Generation:
 
 
 def current(link: Path) -> Generation | None:
-    """The generation that ``link`` leads to. Raises JobFailed when it leads nowhere, which must not pass for "none"."""
-    return load(link.resolve()) if link.is_symlink() else None
+    """The generation that ``link`` leads to, if there is one. Raises JobFailed."""
+    return load(link.resolve()) if link.exists() else None
 
 
 def quarantine(stage: Path, folder: Path, captured_at: str, report: Mapping[str, Any]) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,7 +50,24 @@ def run(name: str, lock: Path, results: Path, work: Callable[[], Outcome], wait_
             outcome = work()
         except (JobFailed, OSError) as error:
             outcome = Outcome("failed", str(error))
-            print(f"dualjoe {name}: {error}", file=sys.stderr)
-        times = {"started_at": started_at, "finished_at": utc_now()}
-        write_json(results / f"{name}.json", {"job": name, **vars(outcome), **times}, mode=0o644)
-    return FAILED if outcome.result == "failed" else DONE
+        return finish(name, results, outcome, started_at)
+
+
+def finish(name: str, results: Path, outcome: Outcome, started_at: str) -> int:
+    """Write down how a run ended, for the guard and for people; say a failure aloud. Returns the exit code."""
+    times = {"started_at": started_at, "finished_at": utc_now()}
+    write_json(results / f"{name}.json", {"job": name, **vars(outcome), **times}, mode=0o644)
+    if outcome.result == "failed":
+        print(f"dualjoe {name}: {outcome.message}", file=sys.stderr)
+        return FAILED
+    return DONE
+
+
+def tell(name: str, results: Path, as_json: bool) -> None:
+    """Show the last result to a program, or to a person; to cron, nothing."""
+    text = (results / f"{name}.json").read_text("utf-8")
+    if as_json:
+        print(text, end="")
+    elif sys.stdout.isatty():
+        result = json.loads(text)
+        print(f"{result['result']}: {result['message']}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,11 +37,12 @@ class Memory:
             raw = json.loads(settings.read_text("utf-8"))
             sets = [MemorySet.parse(item) for item in raw["sets"]]
             limits = Limits(**{name: float(share) for name, share in raw["limits"].items()})
-            if len({each.name for each in sets}) < max(1, len(sets)):
-                raise ValueError("sets must be at least one, and have different names")
-            return cls(root, pull.Settings.parse(raw), sets, float(raw["publish_seconds"]), limits)
+            memory = cls(root, pull.Settings.parse(raw), sets, float(raw["publish_seconds"]), limits)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise JobFailed(f"{settings}: {error!r}; run site.yml again") from error
+        if len({each.name for each in sets}) < max(1, len(sets)):
+            raise JobFailed(f"{settings}: there must be a set, and no two of one name; run site.yml again")
+        return memory
 
     @property
     def copies(self) -> Copies:
@@ -62,3 +65,17 @@ class Memory:
     def live(self) -> Path:
         """The record of what the live tree is."""
         return self.root / "live.json"
+
+
+def check_account(root: Path = ROOT) -> None:
+    """Raise JobFailed unless this process is the account whose memory it is: another's files would be in its way."""
+    try:
+        owner = root.stat().st_uid
+    except OSError as error:
+        raise JobFailed(f"{root}: {error.strerror}; run site.yml again") from error
+    if os.geteuid() != owner:
+        try:
+            name = pwd.getpwuid(owner).pw_name
+        except KeyError:
+            name = str(owner)
+        raise JobFailed(f"run this as {name}: runuser -u {name} -- dualjoe ...")

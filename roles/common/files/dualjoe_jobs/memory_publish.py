@@ -7,20 +7,23 @@ gateway. A live tree whose content nobody is known to have is kept in ``divergen
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
-from collections.abc import Iterator
+import signal
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from . import generations, locks, manifest
+from . import generations, job, locks, manifest, own_guard
 from .copies import free_name, named
 from .durable import sync_tree
 from .generations import Generation
 from .job import JobFailed, Outcome, utc_now
 from .live import Live
-from .memory import Memory
+from .memory import Memory, check_account
 from .own_guard import Probe
 from .rsync import Deadline
 
@@ -94,3 +97,25 @@ def _keep_divergent(memory: Memory, generation: Generation, live: Live, deadline
     memory.divergent.mkdir(mode=0o750, exist_ok=True)
     sync_tree(scratch)
     scratch.rename(memory.divergent / free_name(memory.divergent, utc_now()))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command `dualjoe memory publish`, which the guard runs before it starts the gateway."""
+    parser = argparse.ArgumentParser(
+        prog="dualjoe memory publish",
+        description="Bring the newest good generation into the gateway's memory, if it is newer than what is there.",
+        epilog=job.EXIT_CODES,
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    arguments = parser.parse_args(argv)
+    os.umask(0o027)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(job.FAILED))  # what must be done in the end still is
+    check_account()
+    started_at = job.utc_now()
+    try:
+        outcome = publish(Memory.load(), own_guard.probe, granted=True)
+    except (JobFailed, OSError) as error:
+        outcome = Outcome("failed", str(error))
+    code = job.finish("memory-publish", job.RESULTS, outcome, started_at)
+    job.tell("memory-publish", job.RESULTS, arguments.json)
+    return code

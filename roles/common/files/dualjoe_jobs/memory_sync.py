@@ -6,21 +6,26 @@ wrong before that rename leaves the last good generation and the live tree as th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import argparse
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from dualjoe.validation import CouldNotCheck, validate
 
-from . import generations
+from . import generations, job, own_guard
 from .copies import free_name
 from .generations import Generation
 from .job import JobFailed, Outcome
-from .memory import Memory
+from .memory import ROOT, SETTINGS, Memory, check_account
 from .memory_publish import publish
 from .own_guard import Probe
 from .pull import Puller
 from .rsync import Deadline
+
+NAME = "memory-sync"
 
 
 def sync(memory: Memory, probe: Probe, deadline: Deadline, accept_losses: bool = False) -> Outcome:
@@ -37,7 +42,7 @@ def sync(memory: Memory, probe: Probe, deadline: Deadline, accept_losses: bool =
         puller = Puller(memory.source, copies, deadline)
         reply = puller.ask_export()
         before = generations.current(copies.current)
-        if int(reply.get("term", 0)) <= int(own["term"]):
+        if _term_of(reply) <= int(own["term"]):
             return Outcome("skipped", "this node's memory is the newest", *_of(before))
         if not reply.get("files"):
             return _nothing_there(reply, before)
@@ -57,6 +62,13 @@ def sync(memory: Memory, probe: Probe, deadline: Deadline, accept_losses: bool =
     except (JobFailed, OSError) as error:
         raise JobFailed(f"{kept.name} was fetched, and not published: {error}") from error
     return Outcome("ok", message, *_of(kept))
+
+
+def _term_of(reply: Mapping[str, Any]) -> int:
+    term = reply.get("term")
+    if not isinstance(term, int):
+        raise JobFailed(f"the source does not say how new its memory is: term {term!r}")
+    return term
 
 
 def _of(generation: Generation | None) -> tuple[str | None, str | None]:
@@ -93,3 +105,38 @@ def _keep(memory: Memory, fetched: Generation, before: Generation | None) -> Gen
     copies.keep(name)
     copies.prune(memory.source.keep)
     return replace(fetched, path=copies.folder / name)
+
+
+def main(
+    argv: Sequence[str] | None = None,
+    settings: Path = SETTINGS,
+    root: Path = ROOT,
+    results: Path = job.RESULTS,
+    probe: Probe = own_guard.probe,
+) -> int:
+    """The command `dualjoe sync`, for cron, for the guard and for people."""
+    parser = argparse.ArgumentParser(
+        prog="dualjoe sync", description="Fetch the active node's memory now, if it is newer.", epilog=job.EXIT_CODES
+    )
+    parser.add_argument("--now", action="store_true", help="wait for a run that is still going")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument(
+        "--accept-losses",
+        action="store_true",
+        help="do not refuse memory that has lost much since the last generation; damage is still refused",
+    )
+    arguments = parser.parse_args(argv)
+    os.umask(0o027)
+    check_account(root)
+    try:
+        memory = Memory.load(settings, root)
+    except JobFailed as error:
+        return job.finish(NAME, results, Outcome("failed", str(error)), job.utc_now())
+    deadline = Deadline(memory.source.run_seconds)  # waiting counts
+    wait_seconds = memory.source.run_seconds if arguments.now else 0
+    code = job.run(
+        NAME, root / "lock", results, lambda: sync(memory, probe, deadline, arguments.accept_losses), wait_seconds
+    )
+    if code != job.BUSY:
+        job.tell(NAME, results, arguments.json)
+    return code

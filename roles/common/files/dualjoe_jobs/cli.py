@@ -1,0 +1,64 @@
+"""The command `dualjoe` of the nodes, and the forced command `dualjoe-export`: each hands over to one module."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+from . import backup, backup_prepare, memory_export, memory_list, memory_publish, memory_sync, status
+from .job import FAILED, JobFailed
+
+Command = Callable[[Sequence[str]], int]
+
+MEMORY: Mapping[str, tuple[Command, str]] = {
+    "list": (memory_list.main, "the generations on this node"),
+    "publish": (memory_publish.main, "bring the newest good generation into the gateway's memory"),
+}
+
+
+def _hand_over(prog: str, commands: Mapping[str, tuple[Command, str]], argv: Sequence[str] | None) -> int:
+    """Run the command that ``argv`` begins with."""
+    width = max(map(len, commands))
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        usage=f"{prog} COMMAND [--help] ...",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="commands:\n" + "\n".join(f"  {name:{width}}  {text}" for name, (_, text) in commands.items()),
+    )
+    parser.add_argument("command", choices=commands, metavar="COMMAND", help=argparse.SUPPRESS)
+    words = list(sys.argv[1:] if argv is None else argv)
+    chosen = parser.parse_args(words[:1]).command
+    try:
+        return commands[chosen][0](words[1:])
+    except (JobFailed, OSError) as error:
+        print(f"{prog} {chosen}: {error}", file=sys.stderr)
+        return FAILED
+
+
+def memory(argv: Sequence[str]) -> int:
+    """`dualjoe memory`."""
+    return _hand_over("dualjoe memory", MEMORY, argv)
+
+
+COMMANDS: Mapping[str, tuple[Command, str]] = {
+    "status": (status.main, "how this node is"),
+    "sync": (memory_sync.main, "fetch the active node's memory now"),
+    "backup": (backup.main, "fetch a snapshot of T440's data now"),
+    "memory": (memory, "list the generations of memory, or publish the newest"),
+}
+
+EXPORTS: Mapping[str, tuple[Command, str]] = {
+    "backup": (lambda _: backup_prepare.serve(), "T440's data, for a node's backup key"),
+    "memory": (lambda _: memory_export.serve(), "this node's memory, for the other's memory key"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`dualjoe`."""
+    return _hand_over("dualjoe", COMMANDS, argv)
+
+
+def export(argv: Sequence[str] | None = None) -> int:
+    """`dualjoe-export`, which says by SSH_ORIGINAL_COMMAND what the other side wants."""
+    return _hand_over("dualjoe-export", EXPORTS, argv)
