@@ -65,9 +65,6 @@ def test_a_failed_task_costs_trust() -> None:
         ([{"full_check": "failed", "full_checks": n} for n in (1, 2)], 2),
         ([{"full_check": "failed", "full_checks": 1}, {"full_check": "ok", "full_checks": 2}], 0),
         ([{"full_check": "failed"}, {"role": "passive", "full_check": "failed"}], 0),
-            [{"full_check": "failed", "full_checks": 1}, {"role": "passive", "full_check": "failed", "full_checks": 1}],
-            0,
-        ),
     ],
 )
 def test_each_failed_full_check_counts_once(probes: list[dict[str, Any]], sick: int) -> None:

@@ -66,6 +66,13 @@ EMPTY = Record()
             [Action("renew", B, 7)],
         ),
         (AWAY, world(replace(gone(A), fit_since=NOW - 999), seen(B, "active")), "away", [Action("renew", B, 7)]),
+        # it is still starting, and nothing is asked of it meanwhile
+        (
+            AWAY,
+            world(replace(seen(A), fit_since=NOW - 301), seen(B, "active"), busy={B: "grant"}),
+            "granting",
+            [Action("renew", B, 7)],
+        ),
         # its gateway is sick
         (HOME, world(seen(A, "active", gateway="failed"), seen(B)), "failing_over", [Action("revoke", A, 7)]),
         (HOME, world(seen(A, "active", sick=2), seen(B)), "failing_over", [Action("revoke", A, 7)]),

@@ -11,6 +11,7 @@ holder unknown, a node is active                   it is the holder
 holder unknown, a lease may still run              wait
 holder unknown                                     grant the node with the newest memory; for one node alone, wait
 nobody holds (a revoke was confirmed)              planned move: sync the target; then grant it
+holder heard and active, still starting            renew
 holder heard and active, move wanted, target fit   revoke the holder
 holder heard and active, gateway sick              revoke the holder if the other node is fit, else renew
 holder heard and active, home node well for long   revoke the holder (failback)
@@ -224,6 +225,8 @@ def _revoke(record: Record, policy: Policy, situation: str, by: str, reason: str
 
 def _holder_active(record: Record, holder: Sighting, world: World, policy: Policy) -> Decision:
     other = world.sightings[policy.other(holder.node)]
+    if holder.node in world.busy:
+        return Decision(record, "granting", f"{holder.node} is starting", (Action("renew", holder.node, record.epoch),))
     if record.target == other.node:
         if other.fit:
             return _revoke(record, policy, "moving", record.move_by or "witness", record.move_reason or "move")
