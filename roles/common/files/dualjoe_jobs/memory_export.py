@@ -6,6 +6,7 @@ Any node exports what it has and says of which term it is; whoever fetches decid
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from dualjoe import wire
@@ -14,7 +15,7 @@ from . import manifest, own_guard
 from .export import answer, renewed, say
 from .job import JobFailed, utc_now
 from .live import Live
-from .memory import Memory
+from .memory import ROOT, SETTINGS, Memory
 from .own_guard import Probe
 from .rsync import Deadline
 
@@ -45,13 +46,13 @@ def _reply(memory: Memory, probe: Probe) -> int:
     return 0 if reply["ok"] else 1
 
 
-def serve() -> int:
+def serve(settings: Path = SETTINGS, root: Path = ROOT, probe: Probe = own_guard.probe) -> int:
     """The forced command of the other node's memory key."""
     os.umask(0o027)
     try:
-        memory = Memory.load()
-    except JobFailed as error:
+        memory = Memory.load(settings, root)
+        memory.export.parent.mkdir(mode=0o750, exist_ok=True)
+    except (JobFailed, OSError) as error:
         say(wire.Refused("export_failed", str(error)).reply())
         return 1
-    memory.export.parent.mkdir(mode=0o750, exist_ok=True)
-    return answer(memory.export, lambda: _reply(memory, own_guard.probe))
+    return answer(memory.export, lambda: _reply(memory, probe))

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from . import generations, job, locks, manifest, own_guard
@@ -23,9 +24,11 @@ from .durable import sync_tree
 from .generations import Generation
 from .job import JobFailed, Outcome, utc_now
 from .live import Live
-from .memory import Memory, check_account
+from .memory import ROOT, SETTINGS, Memory, check_account
 from .own_guard import Probe
 from .rsync import Deadline
+
+NAME = "memory-publish"
 
 
 def publish(memory: Memory, probe: Probe, granted: bool = False) -> Outcome:
@@ -99,23 +102,29 @@ def _keep_divergent(memory: Memory, generation: Generation, live: Live, deadline
     scratch.rename(memory.divergent / free_name(memory.divergent, utc_now()))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(
+    argv: Sequence[str] | None = None,
+    settings: Path = SETTINGS,
+    root: Path = ROOT,
+    results: Path = job.RESULTS,
+    probe: Probe = own_guard.probe,
+) -> int:
     """The command `dualjoe memory publish`, which the guard runs before it starts the gateway."""
     parser = argparse.ArgumentParser(
         prog="dualjoe memory publish",
         description="Bring the newest good generation into the gateway's memory, if it is newer than what is there.",
-        epilog=job.EXIT_CODES,
+        epilog="Exit codes: 0 done, or nothing to do; 1 failed.",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     arguments = parser.parse_args(argv)
     os.umask(0o027)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(job.FAILED))  # what must be done in the end still is
-    check_account()
+    check_account(root)
     started_at = job.utc_now()
     try:
-        outcome = publish(Memory.load(), own_guard.probe, granted=True)
+        outcome = publish(Memory.load(settings, root), probe, granted=True)
     except (JobFailed, OSError) as error:
         outcome = Outcome("failed", str(error))
-    code = job.finish("memory-publish", job.RESULTS, outcome, started_at)
-    job.tell("memory-publish", job.RESULTS, arguments.json)
+    code = job.finish(NAME, results, outcome, started_at)
+    job.tell(NAME, results, arguments.json)
     return code

@@ -1,0 +1,643 @@
+"""The whole way of the memory between two nodes, with real rsync and rrsync and the role's own filters.
+
+Only ssh is a script, which calls the other node's forced command here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dualjoe_jobs import job, memory_list, memory_publish, memory_sync, status, validate_command
+from dualjoe_jobs.cli import main as dualjoe
+from dualjoe_jobs.job import JobFailed
+
+ROOT = Path(__file__).resolve().parents[2]
+LIBRARIES = f"{ROOT}/plugins/module_utils:{ROOT}/roles/common/files"
+DEFAULTS = yaml.safe_load((ROOT / "roles/memory_sync/defaults/main.yml").read_text(encoding="utf-8"))
+NOTES = "# Joe remembers\n\n- Ada's aunt keeps eleven geese.\n"
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("rsync") is None or shutil.which("rrsync") is None, reason="rsync and rrsync are not installed"
+)
+
+
+class Node:
+    """A node's live tree, its memory folder, and what its guard would say."""
+
+    def __init__(self, place: Path, name: str, peer: str) -> None:
+        self.name = name
+        self.state = place / name / "state"
+        self.root = place / name / "memory"
+        self.results = place / name / "jobs"
+        for folder in (self.state, self.root, self.results):
+            folder.mkdir(parents=True)
+        self.settings = place / f"{name}.json"
+        text = json.dumps(DEFAULTS["memory_sync_sets"]).replace("{{ openclaw_state_dir }}", str(self.state))
+        self.raw: dict[str, Any] = {
+            "version": 1,
+            "sets": json.loads(text),
+            "source": {"name": peer, "address": peer, "port": 22, "user": "joe"},
+            "key": "/etc/dualjoe/keys/memory",
+            "keep": 3,
+            "run_seconds": 30,
+            "publish_seconds": 10,
+            "limits": {"shrunk_share": 0.5, "gone_share": 0.5},
+        }
+        self.said = place / f"{name}.probe"
+        self.be("passive", term=0)
+        self.configure()
+
+    def configure(self, **changes: Any) -> None:
+        self.raw |= changes
+        self.settings.write_text(json.dumps(self.raw))
+
+    def be(self, role: str, term: int, gateway: str = "stopped") -> None:
+        """What the guard says from now on."""
+        told = {"node": self.name, "role": role, "term": term, "epoch": term, "gateway": {"state": gateway}}
+        self.said.write_text(json.dumps(told))
+
+    def serve(self, term: int, publish: bool = True) -> None:
+        """A grant: the memory is published, then the gateway runs."""
+        self.be("active", term)
+        if publish:
+            assert self.publish() == job.DONE
+        self.be("active", term, "ready")
+
+    def probe(self) -> Any:
+        return json.loads(self.said.read_text())
+
+    def put(self, name: str, content: str | bytes | None = NOTES) -> None:
+        """Write into the live tree, as the gateway does; None removes."""
+        path = self.state / name
+        if content is None:
+            path.unlink()
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+    def has(self, name: str) -> str | None:
+        path = self.state / name
+        return path.read_text() if path.is_file() else None
+
+    def sync(self, *words: str) -> int:
+        return memory_sync.main(words, self.settings, self.root, self.results, self.probe)
+
+    def publish(self) -> int:
+        handler = signal.getsignal(signal.SIGTERM)
+        try:
+            return memory_publish.main([], self.settings, self.root, self.results, self.probe)
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+
+    def result(self, name: str = "memory-sync") -> Any:
+        return json.loads((self.results / f"{name}.json").read_text())
+
+    @property
+    def current(self) -> Path:
+        return self.root / "current"
+
+    def names(self, kind: str = "generations") -> list[str]:
+        folder = self.root / kind
+        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+    def live(self) -> dict[str, bytes]:
+        return {
+            str(path.relative_to(self.state)): path.read_bytes() for path in self.state.rglob("*") if path.is_file()
+        }
+
+
+class Pair:
+    """PC-A and PC-B on one machine. PC-A serves, and remembers something."""
+
+    def __init__(self, place: Path) -> None:
+        self.a = Node(place, "pc-a", "pc-b")
+        self.b = Node(place, "pc-b", "pc-a")
+        self.calls = place / "calls"
+        self.script = place / "bin" / "ssh"
+        self.script.parent.mkdir()
+        self.connect()
+        self.a.serve(term=1)
+        self.a.put("workspace/MEMORY.md")
+
+    def connect(self, before: str = "") -> None:
+        """Let ssh reach the other node's forced command, after running ``before``."""
+        serve = "import json, sys; from pathlib import Path; from dualjoe_jobs.memory_export import serve; "
+        serve += "a = [Path(p) for p in sys.argv[1:]]; "
+        serve += "sys.exit(serve(a[0], a[1], lambda: json.loads(a[2].read_text())))"
+        arguments = "; ".join(
+            f'[ "$host" = {node.name} ] && set -- {node.settings} {node.root} {node.said}' for node in (self.a, self.b)
+        )
+        self.script.write_text(
+            "#!/bin/sh\n"
+            'while true; do case "$1" in -F|-o|-i|-p|-l) shift 2;; *) break;; esac; done\n'
+            'host="${1#*@}"; shift\n'
+            f'echo "$host $*" >> {self.calls}\n'
+            f'export SSH_ORIGINAL_COMMAND="$*" PYTHONPATH={LIBRARIES}\n'
+            f"{before}\n"
+            f"{arguments}\n"
+            f'exec {sys.executable} -c "{serve}" "$@"\n'
+        )
+        self.script.chmod(0o755)
+
+
+@pytest.fixture
+def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pair:
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    return Pair(tmp_path)
+
+
+def test_memory_arrives_and_nothing_else_does(pair: Pair) -> None:
+    """By the role's default filters: what they leave out would be forgotten at a failover."""
+    wanted = [
+        "agents/main/MEMORY.md",
+        "agents/main/memory/2026/x.md",
+        "workspace/MEMORY.md",
+        "workspace/USER.md",
+        "workspace/memory/a.md",
+        "workspace/memory/dreaming/rem/2026-11-24.md",
+    ]
+    unwanted = [
+        "agents/main/sessions.sqlite",
+        "agents/main/agent/auth.json",
+        "openclaw.json",
+        "workspace/.git/config",
+        "workspace/project/MEMORY.md",
+    ]
+    for name in (*wanted, *unwanted):
+        pair.a.put(name, f"{name}\n")
+    assert pair.b.sync() == job.DONE
+    assert sorted(pair.b.live()) == wanted
+    assert {name: pair.b.has(name) for name in wanted} == {name: f"{name}\n" for name in wanted}
+
+
+def test_a_generation_says_what_it_is(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
+    assert pair.b.sync() == job.DONE
+    assert capsys.readouterr() == ("", "")
+    result = pair.b.result()
+    assert (result["job"], result["result"], [result["generation"]]) == ("memory-sync", "ok", pair.b.names())
+    meta = json.loads((pair.b.current / "meta.json").read_text())
+    assert (meta["term"], meta["source"], meta["captured_at"]) == (1, "pc-a", result["captured_at"])
+    assert os.readlink(pair.b.current) == f"generations/{result['generation']}"
+    assert not (pair.b.root / "stage").exists()
+    assert memory_list.main(["--json"], pair.b.root) == 0
+    told = json.loads(capsys.readouterr().out)["generations"]
+    assert [(one["generation"], one["current"], one["term"], one["files"]) for one in told] == [
+        (result["generation"], True, 1, 1)
+    ]
+
+
+def test_nothing_changed_makes_no_generation_but_a_fresh_age(pair: Pair) -> None:
+    pair.b.sync()
+    before = json.loads((pair.b.current / "meta.json").read_text())["captured_at"]
+    time.sleep(1.1)
+    assert pair.b.sync() == job.DONE
+    assert len(pair.b.names()) == 1
+    assert json.loads((pair.b.current / "meta.json").read_text())["captured_at"] > before
+    assert pair.b.result()["captured_at"] > before
+
+
+def test_generations_are_kept_by_number_and_older_ones_never_change(pair: Pair) -> None:
+    pair.a.put("workspace/memory/same.md")
+    for number in range(5):
+        pair.a.put("workspace/MEMORY.md", f"{NOTES}{number}")  # of the same size, perhaps in the same second
+        assert pair.b.sync() == job.DONE
+    found = [pair.b.root / "generations" / name / "workspace" for name in pair.b.names()]
+    assert [(path / "MEMORY.md").read_text()[-1] for path in found] == ["2", "3", "4"]
+    assert (found[0] / "memory/same.md").samefile(found[2] / "memory/same.md")
+    assert pair.b.current.resolve() == found[2].parent
+
+
+def test_the_live_tree_is_a_copy_and_never_a_link(pair: Pair) -> None:
+    pair.b.sync()
+    assert (pair.b.state / "workspace/MEMORY.md").stat().st_nlink == 1
+    pair.b.serve(term=2)
+    with (pair.b.state / "workspace/MEMORY.md").open("a") as file:
+        file.write("- PC-B serves\n")
+    assert (pair.b.current / "workspace/MEMORY.md").read_text() == NOTES
+
+
+def test_what_was_forgotten_is_forgotten_and_what_no_filter_takes_stays(pair: Pair) -> None:
+    pair.a.put("workspace/memory/a.md")
+    pair.b.put("agents/main/sessions.sqlite", "PC-B's own")
+    pair.b.put("workspace/project/notes.md", "PC-B's own")
+    pair.b.sync()
+    pair.a.put("workspace/memory/b.md")
+    pair.a.put("workspace/memory/a.md", None)
+    assert pair.b.sync() == job.DONE
+    assert sorted(pair.b.live()) == [
+        "agents/main/sessions.sqlite",
+        "workspace/MEMORY.md",
+        "workspace/memory/b.md",
+        "workspace/project/notes.md",
+    ]
+
+
+# Bad memory
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        pytest.param({"workspace/MEMORY.md": b"\0" * 200}, "nul", id="a MEMORY.md of NUL bytes"),
+        pytest.param({"workspace/MEMORY.md": b"# Joe\n"}, "shrunk", id="a MEMORY.md that lost most of itself"),
+        pytest.param({"workspace/memory/index.json": b'{"geese":'}, "json", id="JSON that is cut off"),
+        pytest.param({f"workspace/memory/{n}.md": None for n in range(3)}, "gone", id="most files gone"),
+    ],
+)
+def test_bad_memory_is_put_aside_and_the_last_good_stays(
+    pair: Pair, damage: dict[str, bytes | None], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(3):
+        pair.a.put(f"workspace/memory/{number}.md", "x\n")
+    assert pair.b.sync() == job.DONE
+    good, live = pair.b.current.resolve(), pair.b.live()
+    for name, content in damage.items():
+        pair.a.put(name, content)
+    assert pair.b.sync() == job.FAILED
+    assert f"({says})" in capsys.readouterr().err
+    assert (pair.b.result()["result"], f"({says})" in pair.b.result()["message"]) == ("failed", True)
+    assert (pair.b.current.resolve(), pair.b.live()) == (good, live)
+    (aside,) = pair.b.names("quarantine")
+    report = json.loads((pair.b.root / "quarantine" / aside / "report.json").read_text())
+    assert (report["good"], report["errors"][0]["rule"]) == (False, says)
+
+
+def test_the_quarantine_is_bounded(pair: Pair) -> None:
+    for number in range(7):
+        pair.a.put("workspace/MEMORY.md", b"\0" * (number + 1))
+        assert pair.b.sync() == job.FAILED
+    assert len(pair.b.names("quarantine")) == 5
+    assert pair.b.names() == []
+
+
+def test_losses_that_are_meant_can_be_accepted_but_damage_cannot(pair: Pair) -> None:
+    pair.b.sync()
+    pair.a.put("workspace/MEMORY.md", "# Joe\n")
+    assert pair.b.sync() == job.FAILED
+    assert pair.b.sync("--accept-losses") == job.DONE
+    assert pair.b.has("workspace/MEMORY.md") == "# Joe\n"
+    pair.a.put("workspace/MEMORY.md", b"\0")
+    assert pair.b.sync("--accept-losses") == job.FAILED
+
+
+def test_an_empty_source_wipes_nothing(pair: Pair) -> None:
+    pair.b.sync()
+    shutil.rmtree(pair.a.state)
+    assert pair.b.sync() == job.FAILED
+    assert "empty" in pair.b.result()["message"]
+    assert pair.b.has("workspace/MEMORY.md") == NOTES
+    assert (pair.b.current / "workspace/MEMORY.md").read_text() == NOTES
+
+
+def test_a_new_pair_that_remembers_nothing_is_well(pair: Pair) -> None:
+    pair.a.put("workspace/MEMORY.md", None)
+    assert pair.b.sync() == job.DONE
+    assert (pair.b.result()["result"], pair.b.names()) == ("ok", [])
+
+
+def test_a_link_is_refused_and_not_forgotten_in_silence(pair: Pair) -> None:
+    (pair.a.state / "workspace/USER.md").symlink_to("/etc/passwd")
+    assert pair.b.sync() == job.FAILED
+    assert "workspace/USER.md is neither file nor folder" in pair.b.result()["message"]
+
+
+@pytest.mark.parametrize("change", ["differs", "is missing", "does not belong"])
+def test_what_is_not_as_it_was_sent_is_refused(pair: Pair, change: str) -> None:
+    victim = pair.a.root / "export/tree/workspace/MEMORY.md"
+    does = {"differs": f"echo x > {victim}", "is missing": f"rm {victim}", "does not belong": f"touch {victim}.more"}
+    pair.connect(f'case "$SSH_ORIGINAL_COMMAND" in rsync*) {does[change]};; esac')
+    assert pair.b.sync() == job.FAILED
+    assert change in pair.b.result()["message"]
+    assert pair.b.names() == []
+
+
+# Whose memory is newest
+
+
+def test_the_active_node_fetches_nothing(pair: Pair) -> None:
+    assert pair.a.sync() == job.DONE
+    assert (pair.a.result()["result"], pair.a.result()["message"]) == ("skipped", "this node is active")
+    assert not pair.calls.exists()
+
+
+def test_a_node_with_newer_memory_fetches_nothing(pair: Pair) -> None:
+    pair.b.sync()
+    pair.b.be("passive", term=1)
+    pair.b.put("workspace/MEMORY.md", "as new as PC-A's\n")
+    assert pair.b.sync() == job.DONE
+    assert pair.b.result()["result"] == "skipped"
+    assert pair.b.has("workspace/MEMORY.md") == "as new as PC-A's\n"
+
+
+def test_memory_older_than_the_last_good_generation_is_refused(pair: Pair) -> None:
+    pair.a.be("active", 5, "ready")
+    pair.b.sync()
+    pair.a.be("active", 3, "ready")  # PC-A came back from an old disk image
+    pair.a.put("workspace/MEMORY.md", "old\n" * 20)
+    assert pair.b.sync() == job.FAILED
+    assert "older" in pair.b.result()["message"]
+    assert pair.b.has("workspace/MEMORY.md") == NOTES
+
+
+def test_failover_and_failback(pair: Pair) -> None:
+    """PC-A dies; PC-B serves with its memory; PC-A returns, gets PC-B's, and serves."""
+    pair.b.sync()
+    pair.b.serve(term=2)
+    pair.b.put("workspace/MEMORY.md", NOTES + "- written on PC-B\n")
+    pair.a.be("passive", term=1)
+    assert pair.a.sync() == job.DONE
+    pair.b.be("passive", term=2)  # revoked, for the move home
+    assert pair.a.sync("--now") == job.DONE
+    pair.a.serve(term=3)
+    assert pair.a.has("workspace/MEMORY.md") == NOTES + "- written on PC-B\n"
+    assert pair.a.names("divergent") == [], "PC-B had all that PC-A knew"
+    pair.a.put("workspace/MEMORY.md", NOTES + "- written on PC-B\n- and home again\n")
+    assert pair.b.sync() == job.DONE
+    assert pair.b.has("workspace/MEMORY.md") == NOTES + "- written on PC-B\n- and home again\n"
+    assert pair.b.names("divergent") == [], "PC-A had all that PC-B knew"
+
+
+def test_what_was_never_fetched_is_kept_aside_before_it_is_overwritten(pair: Pair) -> None:
+    pair.b.sync()
+    pair.a.put("workspace/memory/last-words.md", "the key is under the ninth goose\n")  # and PC-A dies
+    pair.b.serve(term=2)
+    pair.b.put("workspace/memory/b.md")
+    pair.a.be("passive", term=1)
+    for _ in range(2):
+        assert pair.a.sync() == job.DONE
+    assert pair.a.has("workspace/memory/last-words.md") is None
+    (kept,) = pair.a.names("divergent")
+    words = pair.a.root / "divergent" / kept / "workspace/memory/last-words.md"
+    assert words.read_text() == "the key is under the ninth goose\n"
+
+
+def test_the_same_divergent_memory_is_kept_once(pair: Pair) -> None:
+    pair.b.put("workspace/MEMORY.md", "from before there was a pair\n")
+    pair.b.configure(publish_seconds=0.0)
+    assert pair.b.sync() == job.FAILED
+    assert "not published" in pair.b.result()["message"]
+    pair.b.configure(publish_seconds=10)
+    assert pair.b.sync() == job.DONE
+    pair.b.put("workspace/MEMORY.md", "from before there was a pair\n")
+    assert pair.b.sync() == job.DONE
+    assert len(pair.b.names("divergent")) == 1
+    assert pair.b.has("workspace/MEMORY.md") == NOTES
+
+
+# Publishing at a grant
+
+
+def test_a_grant_publishes_what_a_sync_could_not(pair: Pair) -> None:
+    pair.b.configure(publish_seconds=0.0)
+    pair.b.sync()
+    assert pair.b.has("workspace/MEMORY.md") is None
+    pair.b.configure(publish_seconds=10)
+    pair.b.serve(term=2)
+    assert pair.b.has("workspace/MEMORY.md") == NOTES
+    assert pair.b.result("memory-publish")["result"] == "ok"
+
+
+def test_a_grant_never_brings_back_what_this_node_had_before_it_served(pair: Pair) -> None:
+    pair.b.sync()
+    pair.b.serve(term=2)
+    pair.b.put("workspace/MEMORY.md", NOTES + "- written on PC-B\n")
+    pair.b.serve(term=3)  # its guard was restarted, and it was granted again
+    assert pair.b.result("memory-publish")["result"] == "skipped"
+    assert pair.b.has("workspace/MEMORY.md") == NOTES + "- written on PC-B\n"
+
+
+def test_a_term_whose_publication_failed_still_counts(pair: Pair) -> None:
+    pair.b.configure(publish_seconds=0.0)
+    pair.b.sync()
+    pair.b.be("active", term=2)
+    shutil.rmtree(pair.b.state)
+    pair.b.state.write_text("no folder")
+    pair.b.configure(publish_seconds=10)
+    assert pair.b.publish() == job.FAILED
+    pair.b.state.unlink()
+    pair.b.put("workspace/MEMORY.md", "what PC-B served with\n")
+    pair.b.serve(term=3)
+    assert pair.b.has("workspace/MEMORY.md") == "what PC-B served with\n"
+
+
+def test_nothing_is_published_under_a_running_gateway(pair: Pair) -> None:
+    pair.b.configure(publish_seconds=0.0)
+    pair.b.sync()
+    pair.b.configure(publish_seconds=10)
+    pair.b.be("active", 2, "starting")
+    assert pair.b.publish() == job.FAILED
+    assert "its gateway runs" in pair.b.result("memory-publish")["message"]
+    assert pair.b.has("workspace/MEMORY.md") is None
+
+
+def test_a_sync_that_a_grant_overtakes_publishes_nothing(pair: Pair) -> None:
+    told = pair.b.said.with_suffix(".granted")
+    told.write_text(json.dumps({**pair.b.probe(), "role": "active", "term": 2, "gateway": {"state": "ready"}}))
+    pair.connect(f'case "$SSH_ORIGINAL_COMMAND" in rsync*) cp {told} {pair.b.said};; esac')
+    assert pair.b.sync() == job.DONE
+    assert (len(pair.b.names()), pair.b.live()) == (1, {})
+
+
+def test_a_lost_live_tree_is_brought_back(pair: Pair) -> None:
+    pair.b.sync()
+    shutil.rmtree(pair.b.state)
+    pair.b.serve(term=2)
+    assert pair.b.has("workspace/MEMORY.md") == NOTES
+
+
+# Databases
+
+
+def test_a_database_in_use_arrives_whole_and_a_stale_log_does_not_damage_it(pair: Pair) -> None:
+    live = pair.a.state / "workspace/memory/index.sqlite"
+    live.parent.mkdir(parents=True)
+    stale = pair.b.state / "workspace/memory/index.sqlite-wal"
+    stale.parent.mkdir(parents=True)
+    stale.write_bytes(b"the log of another database")
+    with closing(sqlite3.connect(live, isolation_level=None)) as database:
+        database.executescript(
+            "PRAGMA journal_mode = WAL; CREATE TABLE notes (text); INSERT INTO notes VALUES ('geese')"
+        )
+        assert pair.b.sync() == job.DONE
+        assert not list(pair.b.current.rglob("*-wal"))
+        assert pair.b.sync() == job.DONE
+        assert len(pair.b.names()) == 1, "an unchanged database is the same again"
+    with closing(sqlite3.connect(pair.b.state / "workspace/memory/index.sqlite")) as copy:
+        assert copy.execute("SELECT text FROM notes").fetchall() == [("geese",)]
+    assert not stale.exists()
+
+
+# Runs that overlap, hang or die
+
+
+def test_two_runs_do_not_overlap_and_now_waits(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
+    pair.b.configure(run_seconds=1)
+    with (pair.b.root / "lock").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert pair.b.sync() == job.BUSY
+        began = time.monotonic()
+        assert pair.b.sync("--now") == job.BUSY
+        assert 0.9 < time.monotonic() - began < 5
+    assert "another run" in capsys.readouterr().err
+    assert pair.b.names() == []
+
+
+def test_a_source_that_hangs_is_left(pair: Pair) -> None:
+    pair.b.configure(run_seconds=1)
+    pair.connect("exec sleep 30")
+    began = time.monotonic()
+    assert pair.b.sync() == job.FAILED
+    assert time.monotonic() - began < 10
+    assert "not done when the run's 1 s were over" in pair.b.result()["message"]
+
+
+def test_a_killed_run_leaves_only_a_stage(pair: Pair) -> None:
+    pair.b.sync()
+    good, live = pair.b.current.resolve(), pair.b.live()
+    pair.a.put("workspace/memory/new.md")
+    pair.connect('case "$SSH_ORIGINAL_COMMAND" in rsync*) exec sleep 30;; esac')
+    run = "import json, sys; from pathlib import Path; from dualjoe_jobs.memory_sync import main; "
+    run += "a = [Path(p) for p in sys.argv[1:]]; main([], *a[:3], lambda: json.loads(a[3].read_text()))"
+    node = pair.b
+    paths = [str(path) for path in (node.settings, node.root, node.results, node.said)]
+    environment = {**os.environ, "PYTHONPATH": LIBRARIES}
+    with subprocess.Popen([sys.executable, "-c", run, *paths], env=environment, start_new_session=True) as process:
+        while not (node.root / "stage").exists():
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert (node.current.resolve(), node.live(), len(node.names())) == (good, live, 1)
+    pair.connect()
+    assert node.sync() == job.DONE
+    assert node.has("workspace/memory/new.md") == NOTES
+    assert not (node.root / "stage").exists()
+
+
+# What the key may do
+
+
+@pytest.mark.parametrize("command", ["", "sh", "export now", "rsync --server -logDtpr . /"])
+def test_the_key_may_do_nothing_else(pair: Pair, command: str) -> None:
+    done = subprocess.run([str(pair.script), "pc-a", command], capture_output=True, check=False)
+    assert (done.returncode, json.loads(done.stdout)["error"]) == (1, "export_failed")
+
+
+def test_rsync_does_not_leave_the_export(pair: Pair, tmp_path: Path) -> None:
+    pair.b.sync()
+    pair.a.put("openclaw.json", "secret")
+    for path in ("/", "../", "../../state/", "/etc"):
+        target = tmp_path / "stolen"
+        subprocess.run(["rsync", "-rq", f"--rsh={pair.script}", f"pc-a:{path}", f"{target}/"], check=False)
+        found = {file.name for file in target.rglob("*") if file.is_file()} if target.exists() else set()
+        assert found <= {"MEMORY.md", "manifest.json"}
+
+
+# Settings and commands
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"sets": []}, "there must be a set"),
+        ({"sets": [{"name": "../x", "path": "/x", "filters": []}]}, "no name for a set"),
+        ({"sets": [{"name": "x", "path": "x", "filters": []}]}, "no absolute path"),
+        ({"sets": [{"name": "x", "path": "/x", "filters": ["merge /etc/passwd"]}]}, "must begin with"),
+        ({"source": {}}, "run site.yml again"),
+    ],
+)
+def test_settings_that_cannot_work_fail_and_are_told(pair: Pair, changes: dict[str, Any], says: str) -> None:
+    pair.b.configure(**changes)
+    assert pair.b.sync() == job.FAILED
+    assert says in pair.b.result()["message"]
+
+
+def test_a_guard_that_is_silent_fails_the_job(pair: Pair) -> None:
+    def silent() -> Any:
+        raise JobFailed("the guard does not answer")
+
+    assert memory_sync.main([], pair.b.settings, pair.b.root, pair.b.results, silent) == job.FAILED
+    assert pair.b.result()["message"] == "the guard does not answer"
+
+
+def test_another_account_is_told_whom_to_be(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    with pytest.raises(JobFailed, match="run this as"):
+        pair.b.sync()
+    assert not list(pair.b.results.iterdir())
+
+
+def test_sync_prints_json_for_programs(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
+    assert pair.b.sync("--json") == job.DONE
+    assert json.loads(capsys.readouterr().out) == pair.b.result()
+
+
+PROBE = {
+    "node": "pc-b",
+    "role": "passive",
+    "epoch": 7,
+    "term": 5,
+    "lease_left": None,
+    "gateway": {"state": "stopped", "since": "2026-11-24T06:00:00Z", "detail": ""},
+    "peer": "pc-a",
+    "peer_reachable": True,
+    "memory": {"generation": "20261124T060000Z", "age_seconds": 300.0},
+    "jobs": {"memory-sync": {"result": "failed", "message": "bad memory", "finished_at": "2026-11-24T06:05:00Z"}},
+    "fit": False,
+    "unfit": ["no room"],
+}
+
+
+def test_status_is_for_people_and_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert status.main([], lambda: PROBE) == 0
+    told = capsys.readouterr().out
+    for part in ("pc-b is passive (epoch 7, term 5)", "5 min old", "failed", "bad memory", "NOT FIT", "no room"):
+        assert part in told
+    assert status.main(["--json"], lambda: PROBE) == 0
+    assert json.loads(capsys.readouterr().out) == PROBE
+
+
+def test_the_command_says_in_one_line_that_the_guard_is_silent(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("dualjoe_jobs.own_guard.SOCKET", str(tmp_path / "none.sock"))
+    assert dualjoe(["status"]) == 1
+    assert capsys.readouterr().err.startswith("dualjoe status: the guard does not answer")
+
+
+@pytest.mark.parametrize("words", [[], ["status"], ["sync"], ["backup"], ["memory"], ["memory", "list"]])
+def test_every_command_has_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        dualjoe([*words, "--help"])
+    assert ended.value.code == 0
+    assert "usage: dualjoe" in capsys.readouterr().out
+
+
+def test_validate_memory_has_three_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "MEMORY.md").write_text(NOTES)
+    assert validate_command.main([str(tmp_path)]) == 0
+    (tmp_path / "MEMORY.md").write_bytes(b"\0" * 64)
+    capsys.readouterr()
+    assert validate_command.main([str(tmp_path), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["errors"][0]["rule"] == "nul"
+    assert validate_command.main([str(tmp_path / "nowhere")]) == 2
+    assert "could not check" in capsys.readouterr().err
+
+
+def test_installed_commands_run_without_the_user_s_surroundings() -> None:
+    """-I keeps a stray module in the working directory or in PYTHONPATH out; git keeps them executable."""
+    for name in ("dualjoe", "dualjoe-export", "validate_memory"):
+        path = ROOT / "roles/common/files/bin" / name
+        assert path.read_text().startswith("#!/usr/bin/python3 -I\n")
+        assert os.access(path, os.X_OK)
