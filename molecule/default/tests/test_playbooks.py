@@ -73,6 +73,8 @@ def test_a_part_of_a_provisioned_pair_changes_nothing(arguments: tuple[str, ...]
         ('{"watchdog_heartbeat_seconds": "often"}', "watchdog_heartbeat_seconds"),
         ('{"openclaw_telegram_token": "REDACTED"}', "openclaw_telegram_token"),
         ('{"common_address": "172.31.213.10"}', "addresses must differ"),
+        ('{"_preflight_clock_seconds": -100}', "The clock of pc-a is off"),
+        ('{"_preflight_systems": {"Debian": ["7"]}}', "pc-a runs Debian"),
     ],
 )
 def test_a_wrong_setting_is_named_before_anything_is_changed(extra: str, said: str) -> None:
