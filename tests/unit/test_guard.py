@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import uuid
 from pathlib import Path
 
 import pytest
 from dualjoe import wire
 from dualjoe.health import Limits
-from dualjoe.lease import stamp
+from dualjoe.lease import SECOND, Lease, NodeState, stamp
 from dualjoe_guard import daemon, epochs
 from dualjoe_guard.daemon import Guard, boot_clock
 from dualjoe_guard.gateway import Command, Gateway, UnitState
@@ -45,6 +46,20 @@ class SlowSystemd(Gateway):
 
     async def _get(self, _path: str) -> tuple[int, bytes] | None:
         return (200, b"{}") if self.now == "active" else None
+
+
+class Stubborn(SlowSystemd):
+    """A gateway that does not stop when it is asked to: only a kill ends its one real process."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+        self.process = subprocess.Popen(["sleep", "60"])
+
+    async def ask_to_stop(self) -> None:
+        self.stops += 1
+
+    def _processes(self) -> list[int]:
+        return [self.process.pid] if self.process.poll() is None else []
 
 
 @pytest.fixture
@@ -86,3 +101,19 @@ async def test_a_unit_that_systemd_is_yet_to_start_is_not_restarted(
     assert granted["gateway"] == "ready"
     assert gateway.stops == 0
     assert guard.health.restarts == ()
+
+
+async def test_at_the_deadline_nothing_of_the_gateway_is_left(settings: Settings) -> None:
+    gateway = Stubborn()
+    guard = Guard(settings, gateway, str(uuid.uuid4()))
+    deadline = boot_clock() + 2 * SECOND
+    guard.state = NodeState(guard.state.boot_id, 1, 1, Lease(1, deadline))
+    guard.tick()
+    assert gateway.stops == 0
+    while boot_clock() < deadline:
+        await asyncio.sleep(daemon.TICK_SECONDS)
+        guard.tick()
+    assert gateway.stops == 1, "asked to stop once, a stop's time before the deadline"
+    assert gateway.process.wait(1) == -9
+    guard.tick()
+    assert guard.state.lease is None
