@@ -1,15 +1,16 @@
 # `make` lists what there is. Everything lives in .venv, .cache and lab/.state.
 SCENARIO ?= default
+SEEDS ?= 300
 PYTHON ?= python3
 
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv tools docker images demo demo-down test lint types unit molecule lock docs clean
+.PHONY: help venv tools docker images demo demo-down test lint types unit simulate simulate-mutants molecule lock docs clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: ## make .venv with the locked tools
 	@$(PYTHON) lab/bootstrap.py venv
@@ -40,6 +41,12 @@ types: venv ## mypy --strict
 
 unit: venv tools ## unit tests
 	@$(BIN)/python tests/run.py unit
+
+simulate: venv ## the shipped guard and watchdog under thousands of faults: SEEDS=300
+	@$(BIN)/python tests/simulation/histories.py --seeds $(SEEDS)
+
+simulate-mutants: venv ## each safety rule, taken away, must be caught
+	@$(BIN)/python tests/simulation/histories.py --mutants --seeds 400
 
 molecule: venv images ## one scenario: make molecule SCENARIO=failover
 	@$(BIN)/molecule test --scenario-name $(SCENARIO)

@@ -50,8 +50,11 @@ def _utc_now() -> str:
 class Guard:
     """Owns the gateway's unit on one node."""
 
-    def __init__(self, settings: Settings, gateway: Gateway, boot_id: str) -> None:
+    def __init__(
+        self, settings: Settings, gateway: Gateway, boot_id: str, clock: Callable[[], int] = boot_clock
+    ) -> None:
         self.settings = settings
+        self._clock = clock
         self.gateway = gateway
         self.epoch_mistake = ""
         epoch = term = 0
@@ -80,7 +83,7 @@ class Guard:
         current = self.state.lease
         if current is None:
             return
-        duty = lease.duty(self.state, boot_clock(), self.settings.stop_ns)
+        duty = lease.duty(self.state, self._clock(), self.settings.stop_ns)
         if duty == "stop" and not current.ending:
             log.warning("epoch=%d the lease ends in %s s: stopping the gateway", current.epoch, self._left())
             self.state = lease.begin_end(self.state)
@@ -93,8 +96,11 @@ class Guard:
             log.warning("epoch=%d the lease is over", current.epoch)
             self._drop_lease()
 
+    def _seconds(self) -> float:
+        return self._clock() / lease.SECOND
+
     def _left(self) -> float | None:
-        return lease.seconds_left(self.state, boot_clock())
+        return lease.seconds_left(self.state, self._clock())
 
     def _holds(self, epoch: int) -> bool:
         current = self.state.lease
@@ -125,7 +131,7 @@ class Guard:
             return
         epoch = self.state.lease.epoch
         reading = await self.gateway.read()
-        verdict, restart = health.observe(self.health, reading, time.monotonic(), self.settings.limits)
+        verdict, restart = health.observe(self.health, reading, self._seconds(), self.settings.limits)
         if not self._holds(epoch):
             return
         self._judged(verdict)
@@ -163,7 +169,7 @@ class Guard:
     async def _start(self) -> Command:
         epoch = self.state.epoch
         self._wanted = False  # a unit that systemd has yet to start must not be taken for one that is gone
-        self._judged(health.started(self.health, time.monotonic()))
+        self._judged(health.started(self.health, self._seconds()))
         command = await self.gateway.start()
         self._wanted = self._holds(epoch)
         return command
@@ -178,7 +184,7 @@ class Guard:
         """State for witness, peer and people. A full check is started here and told by a later probe."""
         if request.full and self.health.state in ("ready", "unready"):
             self._spawn_once("full-check", self._check_fully())
-        now = boot_clock()
+        now = self._clock()
         return wire.ok(
             node=self.settings.node,
             boot_id=self.state.boot_id,
@@ -205,16 +211,16 @@ class Guard:
         )
 
     async def renew(self, request: Request) -> dict[str, Any]:
-        self.state = lease.renew(self.state, request, boot_clock())
+        self.state = lease.renew(self.state, request, self._clock())
         return wire.ok(epoch=self.state.epoch, lease_left=self._left())
 
     async def grant(self, request: Request) -> dict[str, Any]:
         """Begin a term: store it, publish the memory, start the gateway, answer when it is ready."""
-        began = time.monotonic()
+        began = self._seconds()
         async with self._transition:
             if self.epoch_mistake:
                 raise Refused("no_epoch_file", self.epoch_mistake)
-            granted = lease.grant(self.state, request, boot_clock(), self.settings.stop_ns)
+            granted = lease.grant(self.state, request, self._clock(), self.settings.stop_ns)
             await self._store(granted)
             self._judged(health.Health())
             self.full_check, self.full_checks = "unknown", 0
@@ -229,7 +235,7 @@ class Guard:
             gateway=self.health.state,
             published=published.ok,
             memory=self._memory(),
-            start_seconds=round(time.monotonic() - began, 3),
+            start_seconds=round(self._seconds() - began, 3),
         )
 
     async def _serve(self, epoch: int) -> None:
@@ -237,8 +243,8 @@ class Guard:
         started = Command(1, "the lease was lost before the start")
         if self._holds(epoch):
             started = await self._start()
-        give_up_at = time.monotonic() + self.settings.limits.start + 10
-        while started.ok and self._holds(epoch) and time.monotonic() < give_up_at:
+        give_up_at = self._seconds() + self.settings.limits.start + 10
+        while started.ok and self._holds(epoch) and self._seconds() < give_up_at:
             if self.health.state in ("ready", "unready"):
                 return
             if self.health.state == "failed":
