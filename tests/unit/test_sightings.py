@@ -93,6 +93,19 @@ def test_each_trouble_has_its_own_key_and_says_what_it_is() -> None:
     assert "no route" in found["job pc-b memory-sync"]
 
 
+def test_every_trouble_has_an_end() -> None:
+    job = {"backup": {"result": "failed", "message": "no route"}}
+    lost = missed(heard(Sighting("pc-b"), 10), CONFIRM)
+    found = standing("alone", a=heard(SEEN, 20, fit=False, jobs=job), b=lost)
+    assert set(found) == {"service", "unfit pc-a", "job pc-a backup", "lost pc-b"}
+    assert {alerts.over(key) for key in found} == {
+        "Over: Joe is served as he should be again.",
+        "Over: pc-a could run the gateway again.",
+        "Over: Job backup on pc-a works again.",
+        "Over: pc-b answers T440 again.",
+    }
+
+
 def test_the_loss_of_the_holder_is_told_by_what_follows_from_it() -> None:
     lost_b = missed(heard(Sighting("pc-b"), 10), CONFIRM)
     assert set(standing(a=SEEN, b=lost_b)) == {"lost pc-b"}
@@ -100,7 +113,14 @@ def test_the_loss_of_the_holder_is_told_by_what_follows_from_it() -> None:
 
 
 def test_a_failover_says_what_happened_and_what_to_do() -> None:
-    data = {"from": "pc-a", "start_seconds": 8.04, "memory_age_seconds": 61, "published": False}
+    data = {"from": "pc-a", "epoch": 8, "start_seconds": 8.04, "memory_age_seconds": 61, "published": False}
     text = alerts.moved("failover", "pc-b", "pc-a has been silent for 40 s", data)
-    for part in ("Joe runs on pc-b", "8.0 s", "silent for 40 s", "61 s old", "look at pc-a", "could not be published"):
+    for part in (
+        "Joe runs on pc-b (epoch 8)",
+        "8.0 s",
+        "silent for 40 s",
+        "61 s old",
+        "look at pc-a",
+        "could not be published",
+    ):
         assert part in text

@@ -155,7 +155,7 @@ async def test_a_job_that_fails_on_a_node_is_told_once_and_so_is_its_end(pair: P
         await asyncio.sleep(1)
         assert sum("no route" in text for text in bot.texts) == 1
         pair.guards["pc-b"].more["jobs"] = {"memory-sync": {"result": "ok"}}
-        await until(lambda: any("Over: job pc-b memory-sync" in text for text in bot.texts))
+        await until(lambda: any("Over: Job memory-sync on pc-b" in text for text in bot.texts))
 
 
 async def test_the_test_alert_arrives(pair: Pair, bot: BotApi) -> None:

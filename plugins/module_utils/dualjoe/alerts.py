@@ -17,7 +17,9 @@ def standing(decision: Decision, sightings: Mapping[str, Sighting], confirm_chec
         found["service"] = f"Joe is not served as he should be: {decision.reason}. Look at 'dualjoe status' on T440."
     for s in sightings.values():
         if s.failures >= confirm_checks and s.node != decision.record.holder:
-            found[f"lost {s.node}"] = f"{s.node} does not answer T440. While it is away it cannot take over."
+            found[f"lost {s.node}"] = (
+                f"{s.node} does not answer T440. Until it does, there is no second node to take over."
+            )
         if s.heard:
             found.update(_of_node(s))
     return found
@@ -37,12 +39,21 @@ def _of_node(sighting: Sighting) -> dict[str, str]:
 
 def over(key: str) -> str:
     """The end of a trouble."""
-    return f"Over: {key}."
+    kind, _, what = key.partition(" ")
+    node, _, job = what.partition(" ")
+    ends = {
+        "service": "Joe is served as he should be again.",
+        "lost": f"{node} answers T440 again.",
+        "unfit": f"{node} could run the gateway again.",
+        "job": f"Job {job} on {node} works again.",
+    }
+    return f"Over: {ends[kind]}"
 
 
 def moved(kind: str, node: str, reason: str, data: Mapping[str, Any]) -> str:
     """A move that is done. ``kind`` is the design's word for it; ``data`` is the event's."""
-    parts = [f"{kind.capitalize()}: Joe runs on {node}, ready after {data['start_seconds']:.1f} s.", f"Why: {reason}."]
+    done = f"Joe runs on {node} (epoch {data['epoch']}), ready after {data['start_seconds']:.1f} s."
+    parts = [f"{kind.capitalize()}: {done}", f"Why: {reason}."]
     age = data.get("memory_age_seconds")
     if kind == "failover":
         parts.append("His memory is of unknown age." if age is None else f"His memory is {age:.0f} s old.")

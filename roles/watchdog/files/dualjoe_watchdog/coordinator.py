@@ -271,6 +271,7 @@ class Coordinator:
         data = {
             "from": move.origin,
             "to": action.node,
+            "epoch": action.epoch,
             "detection_seconds": round(move.began - move.heard, 3),
             "wait_seconds": round(granted - move.began, 3),
             "start_seconds": round(now - granted, 3),
