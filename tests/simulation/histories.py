@@ -66,7 +66,16 @@ class Trouble:
         self._chance = world.random
         self._pending: set[asyncio.Task[None]] = set()
         self._kinds: list[Callable[[Node, float], None]] = [
-            *(self.power, self.power, self.guard_dies, self.guard_hangs, self.cut, self.cut, self.cut_and_hang),
+            *(
+                self.power,
+                self.power,
+                self.guard_dies,
+                self.guard_hangs,
+                self.cut,
+                self.cut,
+                self.isolate,
+                self.isolate_and_hang,
+            ),
             *(self.noise, self.gateway_dies, self.gateway_hangs, self.watchdog_dies, self.switch),
         ]
 
@@ -103,17 +112,25 @@ class Trouble:
     def guard_hangs(self, node: Node, _pause: float) -> None:
         self._later(node.hang_guard())
 
-    def cut(self, node: Node, pause: float, *, both: bool = False) -> None:
-        there, back = ("t440", node.name), (node.name, "t440")
-        links = {there, back} if both else self._chance.choice(({there}, {back}, {there, back}))
+    def cut(self, node: Node, pause: float) -> None:
+        other = next(name for name in NODES if name != node.name)
+        far = self._chance.choice(("t440", "t440", other))
+        there, back = (far, node.name), (node.name, far)
+        self._cut(self._chance.choice(({there}, {back}, {there, back})), pause)
+
+    def isolate(self, node: Node, pause: float) -> None:
+        names = {"t440", *NODES} - {node.name}
+        self._cut({link for name in names for link in ((name, node.name), (node.name, name))}, pause)
+
+    def isolate_and_hang(self, node: Node, _pause: float) -> None:
+        """The worst case that the margin is for: nobody renews, and nobody keeps the deadline."""
+        self.isolate(node, 90)
+        self._after(self._chance.uniform(10, 30), lambda: self._later(node.hang_guard()))
+
+    def _cut(self, links: set[tuple[str, str]], pause: float) -> None:
         self._world.note(f"cut: {sorted(links)} for {pause} s")
         self._world.network.cut |= links
         self._after(pause, lambda: self._world.network.cut.difference_update(links))
-
-    def cut_and_hang(self, node: Node, _pause: float) -> None:
-        """The worst case that the margin is for: nobody renews, and nobody keeps the deadline."""
-        self.cut(node, 90, both=True)
-        self._after(self._chance.uniform(10, 30), lambda: self._later(node.hang_guard()))
 
     def noise(self, _node: Node, pause: float) -> None:
         network = self._world.network
@@ -162,8 +179,17 @@ async def _history(world: World) -> None:
     world.note("it is served")
 
 
-def explore(seed: int) -> History:
-    """One seed's history."""
+async def calm(world: World, seconds: float) -> float:
+    """Nothing is done to the machines. The seconds without service."""
+    away, until = 0.0, world.now + seconds
+    while world.now < until:
+        await asyncio.sleep(0.5)
+        away += 0.0 if world.served() else 0.5
+    return away
+
+
+def explore(seed: int, story: Callable[[World], Coroutine[Any, Any, None]] = _history) -> History:
+    """One seed's history: of faults as they come, or as ``story`` tells them."""
     loop = VirtualLoop()
     with (
         tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder,
@@ -172,15 +198,17 @@ def explore(seed: int) -> History:
     ):
         asyncio.set_event_loop(loop)
         try:
-            return loop.run_until_complete(_explore(seed, Path(folder), loop))
+            return loop.run_until_complete(_explore(seed, story, Path(folder), loop))
         finally:
             asyncio.set_event_loop(None)
             loop.close()
 
 
-async def _explore(seed: int, folder: Path, loop: VirtualLoop) -> History:
+async def _explore(
+    seed: int, story: Callable[[World], Coroutine[Any, Any, None]], folder: Path, loop: VirtualLoop
+) -> History:
     world = World(seed, folder)
-    await _history(world)
+    await story(world)
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
         task.cancel()
     await asyncio.sleep(0)
@@ -189,10 +217,6 @@ async def _explore(seed: int, folder: Path, loop: VirtualLoop) -> History:
 
 
 # Mutants: each takes one safety rule away.
-
-
-def _grant_any_epoch(state: lease.NodeState, request: wire.Request, now: int, stop_ns: int) -> lease.NodeState:
-    return lease_grant(replace(state, epoch=0), request, now, stop_ns)
 
 
 lease_grant, node_boot = lease.grant, Node.boot
@@ -221,6 +245,28 @@ def _believe(record: takeover.Record, *_arguments: Any) -> takeover.Record:
     return replace(record, holder=None, vacant=True)
 
 
+def _free_at_start(boot_id: str, epoch: int, term: int, _now: int, _hold_ns: int) -> lease.NodeState:
+    return lease.NodeState(boot_id, epoch, term)
+
+
+def _grant_despite_promise(state: lease.NodeState, request: wire.Request, now: int, stop_ns: int) -> lease.NodeState:
+    return lease_grant(replace(state, promised_until=0), request, now, stop_ns)
+
+
+@contextmanager
+def _promises_for_nothing() -> Iterator[None]:
+    """Neither the node that gave it nor the witness, which is told of it, heeds a promise."""
+    with (
+        mock.patch.object(lease, "grant", _grant_despite_promise),
+        mock.patch.object(takeover.Sighting, "promised_until", property(lambda _sighting: 0.0)),
+    ):
+        yield
+
+
+def _short_promise(ttl: float, _margin: float) -> int:
+    return round(ttl * lease.SECOND / 2)
+
+
 MUTANTS: dict[str, Any] = {
     "the witness does not wait for the lease's end": lambda: mock.patch.object(
         timing.Timing, "quiet_seconds", property(lambda _timing: 0.0)
@@ -236,7 +282,9 @@ MUTANTS: dict[str, Any] = {
     "a lease counts from when it arrives, not from its stamp": lambda: mock.patch.object(
         lease, "_deadline", _deadline_from_now
     ),
-    "a grant of any epoch is taken": lambda: mock.patch.object(lease, "grant", _grant_any_epoch),
+    "a node takes over in spite of its promise": _promises_for_nothing,
+    "a promise is forgotten when the guard starts": lambda: mock.patch.object(lease, "started", _free_at_start),
+    "a promise ends before the lease that it lets go on": lambda: mock.patch.object(lease, "hold_ns", _short_promise),
     "the guard does not keep the deadline": lambda: mock.patch.object(daemon.Guard, "tick", return_value=None),
     "the gateway does not stop with its guard": lambda: mock.patch.object(Node, "stop_bound", _nothing),
     "the gateway is enabled at boot": lambda: mock.patch.object(Node, "boot", _boot_with_gateway),

@@ -17,8 +17,9 @@ from typing import Any
 
 from dualjoe.health import Limits
 from dualjoe.timing import Timing
+from dualjoe.wire import Refused
 from dualjoe_guard import epochs
-from dualjoe_guard.daemon import TICK_SECONDS, WATCH_SECONDS, Guard
+from dualjoe_guard.daemon import PEER_SECONDS, TICK_SECONDS, WATCH_SECONDS, Guard
 from dualjoe_guard.gateway import Command, Gateway, UnitState
 from dualjoe_guard.settings import Settings as GuardSettings
 from dualjoe_watchdog.coordinator import Coordinator
@@ -190,6 +191,8 @@ class Node:
             peer_interval_seconds=15,
             sync_seconds=300,
             publish_seconds=20,
+            ttl_seconds=TIMING.ttl,
+            margin_seconds=TIMING.margin,
             free_bytes=1,
             root=self.folder,
         )
@@ -197,8 +200,10 @@ class Node:
         self.guard = Guard(settings, self.gateway, self._boot_id, self._clock.nanoseconds)
         if self.guard.state.epoch < self._epoch:
             raise Violation(f"{self.name}: the epoch went back to {self.guard.state.epoch}")
+        self.guard.ask_peer = lambda message: self._world.network.ask_peer(self.name, message)  # type: ignore[method-assign]
         self.run(self._tick())
         self.run(self._watch())
+        self.run(self._promises())
 
     async def _tick(self) -> None:
         while True:
@@ -211,6 +216,12 @@ class Node:
         while True:
             if not self.hung and self.guard is not None:
                 await self.guard.watch()
+            await asyncio.sleep(WATCH_SECONDS)
+
+    async def _promises(self) -> None:
+        while True:
+            if not self.hung and self.guard is not None:
+                await self.guard.ask_for_promise()
             await asyncio.sleep(WATCH_SECONDS)
 
     def run(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -262,13 +273,13 @@ class Node:
             if self.guard is guard:
                 await self.kill_guard()
 
-    async def answer(self, message: dict[str, Any]) -> dict[str, Any] | None:
+    async def answer(self, message: dict[str, Any], caller: str) -> dict[str, Any] | None:
         """What the guard answers; None when nobody does."""
-        while self.hung:  # noqa: ASYNC110 as its socket would wait
+        while self.hung:
             await asyncio.sleep(0.1)
         if self.guard is None:
             return None
-        work = self.run(self.guard._reply(dict(message, **{"as": "witness"}), 0))
+        work = self.run(self.guard._reply(dict(message, **{"as": caller}), 0))
         with suppress(asyncio.CancelledError):
             return dict(await work)
         return None
@@ -280,6 +291,7 @@ class Network:
     def __init__(self, world: World) -> None:
         self._world = world
         self.cut: set[tuple[str, str]] = set()
+        self.sent: list[tuple[str, dict[str, Any]]] = []  # to whom, what: for a story in which it comes again
         self.calm()
 
     def calm(self) -> None:
@@ -293,26 +305,38 @@ class Network:
         random = self._world.random
         return random.uniform(5, 60) if random.random() < self.late else random.uniform(0.002, 0.2)
 
-    async def ask(self, node: str, message: dict[str, Any], timeout: float) -> dict[str, Any]:
+    async def ask_peer(self, node: str, message: dict[str, Any]) -> dict[str, Any]:
+        """A guard's question to the other's."""
+        peer = next(name for name in NODES if name != node)
+        try:
+            return await self.ask(peer, message, PEER_SECONDS, source=node)
+        except Unreachable as error:
+            return Refused("unreachable", str(error)).reply()
+
+    async def ask(self, node: str, message: dict[str, Any], timeout: float, source: str = "t440") -> dict[str, Any]:
         """One verb. It may take effect although its answer never comes, and much later than it was sent."""
         world = self._world
         world.messages += 1
+        self.sent.append((node, message))
         reply: asyncio.Future[dict[str, Any]] = world.loop.create_future()
         for _ in range(2 if world.random.random() < self.late else 1):
-            delivery = asyncio.ensure_future(self._deliver(node, message, reply))
+            delivery = asyncio.ensure_future(self._deliver(source, node, message, reply))
             world.witness.keep(delivery)
         try:
             return await asyncio.wait_for(reply, timeout)
         except asyncio.TimeoutError as error:
             raise Unreachable(f"{node}: no answer") from error
 
-    async def _deliver(self, node: str, message: dict[str, Any], reply: asyncio.Future[dict[str, Any]]) -> None:
+    async def _deliver(
+        self, source: str, node: str, message: dict[str, Any], reply: asyncio.Future[dict[str, Any]]
+    ) -> None:
         # A message under way arrives even when its sender is gone meanwhile.
-        if not self._arrives("t440", node):
+        if not self._arrives(source, node):
             return
         await asyncio.sleep(self._delay())
-        answer = await self._world.nodes[node].answer(message)
-        if answer is None or not self._arrives(node, "t440"):
+        caller = "witness" if source == "t440" else "peer"
+        answer = await self._world.nodes[node].answer(message, caller)
+        if answer is None or not self._arrives(node, source):
             return
         await asyncio.sleep(self._delay())
         if not reply.done():

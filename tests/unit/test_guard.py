@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dualjoe import wire
@@ -72,6 +73,8 @@ def settings(tmp_path: Path) -> Settings:
         peer_interval_seconds=15,
         sync_seconds=1,
         publish_seconds=1,
+        ttl_seconds=60,
+        margin_seconds=5,
         free_bytes=1,
         root=tmp_path,
     )
@@ -101,6 +104,29 @@ async def test_a_unit_that_systemd_is_yet_to_start_is_not_restarted(
     assert granted["gateway"] == "ready"
     assert gateway.stops == 0
     assert guard.health.restarts == ()
+
+
+async def test_only_a_lease_that_nobody_renews_asks_for_the_peer_s_promise(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    async def peer(message: dict[str, Any]) -> dict[str, Any]:
+        asked.append(message)
+        return wire.ok() if len(asked) > 1 else wire.Refused("unreachable", "no route").reply()
+
+    guard = Guard(settings, SlowSystemd([]), str(uuid.uuid4()))
+    monkeypatch.setattr(guard, "ask_peer", peer)
+    await guard.ask_for_promise()
+    guard.state = NodeState(guard.state.boot_id, 7, 7, Lease(7, boot_clock() + 31 * SECOND))
+    await guard.ask_for_promise()
+    assert asked == []
+    guard.state = NodeState(guard.state.boot_id, 7, 7, Lease(7, boot_clock() + 29 * SECOND))
+    for left in (29, 60):  # refused, then given
+        await guard.ask_for_promise()
+        assert guard.state.lease is not None
+        assert left - 1 < (guard.state.lease.deadline - boot_clock()) / SECOND <= left
+    assert asked == [wire.request("promise", epoch=7, ttl=60)] * 2
 
 
 async def test_at_the_deadline_nothing_of_the_gateway_is_left(settings: Settings) -> None:

@@ -99,3 +99,53 @@ def test_the_duty_follows_the_deadline(now: float, duty: str) -> None:
 def test_no_lease_no_gateway_and_an_ending_one_stays_ending() -> None:
     assert lease.duty(node(4), at(1), STOP) == "kill"
     assert lease.duty(node(4, 120, ending=True), at(1), STOP) == "stop"
+
+
+# Promises
+
+
+def promised(state: NodeState, epoch: int, now: float, ttl: float = 30) -> NodeState:
+    return lease.promise(state, Request("promise", epoch, None, ttl), at(now), 5)
+
+
+def test_a_promise_binds_longer_than_the_lease_it_lets_go_on() -> None:
+    state = promised(node(4), 5, 100)
+    assert (state.epoch, state.term, state.lease) == (5, 4, None)
+    assert lease.promise_left(state, at(100)) == 30 * 1.01 + 5
+    assert refusal(lease.grant, state, asked("grant", 6, 130), at(135.2), STOP) == "promised"
+    assert lease.grant(state, asked("grant", 6, 130), at(135.3), STOP).lease is not None
+
+
+def test_a_shorter_promise_takes_nothing_back() -> None:
+    state = promised(promised(node(4), 5, 100), 5, 101, ttl=1)
+    assert lease.promise_left(state, at(100)) == 30 * 1.01 + 5
+
+
+def test_an_active_node_promises_nothing() -> None:
+    assert refusal(promised, node(4, 120), 5, 100) == "active"
+
+
+def test_nobody_promises_to_a_term_that_is_over() -> None:
+    assert refusal(promised, node(4), 3, 100) == "stale_epoch"
+
+
+@pytest.mark.parametrize(("epoch", "term", "free"), [(4, 4, True), (5, 4, False), (0, 0, True)])
+def test_a_guard_that_starts_keeps_the_word_it_may_have_given(epoch: int, term: int, free: bool) -> None:
+    state = lease.started(BOOT, epoch, term, at(100), lease.hold_ns(30, 5))
+    assert (lease.promise_left(state, at(100)) == 0) is free
+    assert lease.promise_left(state, at(136)) == 0
+
+
+def test_a_promise_counts_from_when_it_was_asked_for() -> None:
+    extended = lease.extend(node(4, 110), 4, at(100), 30).lease
+    assert extended is not None
+    assert extended.deadline == at(130)
+
+
+@pytest.mark.parametrize("state", [node(4), node(4, 110, ending=True), node(5, 110)])
+def test_a_promise_brings_back_nothing_that_is_over(state: NodeState) -> None:
+    assert lease.extend(state, 4, at(100), 30) == state
+
+
+def test_a_promise_shortens_nothing() -> None:
+    assert lease.extend(node(4, 140), 4, at(100), 30) == node(4, 140)

@@ -27,6 +27,7 @@ NOW = 10_000.0
 
 def seen(node: str, role: str = "passive", epoch: int = 7, **more: Any) -> Sighting:
     probe = {"role": role, "epoch": epoch, "term": more.pop("term", epoch), "fit": more.pop("fit", True)}
+    probe |= {"promise_left": more.pop("promise_left", 0)}
     probe |= {"gateway": {"state": more.pop("gateway", "ready" if role == "active" else "stopped")}}
     probe |= {"unfit": [] if probe["fit"] else ["disk is full"]}
     return Sighting(node, heard_at=NOW - 1, heard_since=NOW - 900, probe=probe, fit_since=NOW - 100, **more)
@@ -90,6 +91,17 @@ EMPTY = Record()
         (HOME, world(gone(A), seen(B), last_lease_sent_at=NOW - QUIET), "failing_over", [Action("grant", B, 8)]),
         (HOME, world(gone(A), gone(B), last_lease_sent_at=NOW - 99), "alone", []),
         (HOME, world(gone(A), seen(B, fit=False), last_lease_sent_at=NOW - 99), "nobody_fit", []),
+        # it is silent here, but the other node has promised it to wait
+        (HOME, world(gone(A), seen(B, promise_left=20), last_lease_sent_at=NOW - 99), "promised", []),
+        (
+            HOME,
+            world(gone(A), seen(B, promise_left=1), last_lease_sent_at=NOW - 99),
+            "failing_over",
+            [Action("grant", B, 8)],
+        ),
+        # a node goes on in a term that is over
+        (Record(9, B), world(seen(A, "active"), seen(B, epoch=9)), "stray", [Action("revoke", A, 9)]),
+        (Record(9, B), world(seen(A, "active"), gone(B, epoch=9)), "stray", [Action("revoke", A, 9)]),
         # nobody knows who holds
         (EMPTY, world(seen(A, "active"), seen(B)), "home", [Action("renew", A, 7)]),
         (EMPTY, world(seen(A), seen(B), started_at=NOW - 10, last_lease_sent_at=None), "settling", []),

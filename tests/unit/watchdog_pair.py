@@ -234,5 +234,5 @@ class Pair:
 
 async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 anything may make it true
+        while not condition():
             await asyncio.sleep(0.02)

@@ -15,6 +15,8 @@ def standing(decision: Decision, sightings: Mapping[str, Sighting], confirm_chec
     found = {}
     if decision.situation in NOT_SERVED:
         found["service"] = f"Joe is not served as he should be: {decision.reason}. Look at 'dualjoe status' on T440."
+    if decision.situation == "promised":
+        found["witness"] = f"No failover, although T440 would want one: {decision.reason}. Look at T440's network."
     for s in sightings.values():
         if s.failures >= confirm_checks and s.node != decision.record.holder:
             found[f"lost {s.node}"] = (
@@ -43,6 +45,7 @@ def over(key: str) -> str:
     node, _, job = what.partition(" ")
     ends = {
         "service": "Joe is served as he should be again.",
+        "witness": "T440 and the nodes agree again.",
         "lost": f"{node} answers T440 again.",
         "unfit": f"{node} could run the gateway again.",
         "job": f"Job {job} on {node} works again.",

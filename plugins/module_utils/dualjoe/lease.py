@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from .timing import DRIFT
 from .wire import Refused, Request, Stamp
 
 SECOND = 1_000_000_000
@@ -27,13 +28,21 @@ class NodeState:
     """What a guard knows of its right to run.
 
     ``epoch`` (highest ever accepted) and ``term`` (epoch of this node's last own lease) are durable; the lease lives in
-    memory only, so none survives a reboot or a restart of the guard.
+    memory only, so none survives a reboot or a restart of the guard. Until ``promised_until`` this node takes no grant,
+    because its peer may be running on its word.
     """
 
     boot_id: str
     epoch: int
     term: int
     lease: Lease | None = None
+    promised_until: int = 0
+
+
+def started(boot_id: str, epoch: int, term: int, now: int, hold_ns: int) -> NodeState:
+    """A guard that has just started. It may have promised before, and forgotten it, for ``hold_ns``. Not so where the
+    highest epoch it ever saw is of a lease of its own: a promise would have been stored under a higher one."""
+    return NodeState(boot_id, epoch, term, promised_until=0 if epoch == term else now + hold_ns)
 
 
 def stamp(state: NodeState, now: int) -> Stamp:
@@ -71,6 +80,8 @@ def grant(state: NodeState, request: Request, now: int, stop_ns: int) -> NodeSta
         raise Refused("stale_epoch", f"epoch {request.epoch} is not above {state.epoch}")
     if state.lease is not None:
         raise Refused("active", f"this node is active with epoch {state.lease.epoch}")
+    if now < state.promised_until:
+        raise Refused("promised", f"this node has promised its peer not to take over for {promise_left(state, now)} s")
     if deadline - stop_ns <= now:
         raise Refused("late", "the grant came too late: its lease is over, or too short to start")
     return replace(state, epoch=request.epoch, term=request.epoch, lease=Lease(request.epoch, deadline))
@@ -82,6 +93,35 @@ def revoke(state: NodeState, request: Request) -> NodeState:
     if request.epoch < state.epoch:
         raise Refused("stale_epoch", f"epoch {request.epoch} is below {state.epoch}")
     return replace(state, epoch=request.epoch, lease=None)
+
+
+def hold_ns(ttl: float, margin: float) -> int:
+    """How long a promise for ``ttl`` seconds binds: as long as the peer's lease on it may run, on any clock, and the
+    margin for the peer's guard."""
+    return round((ttl * (1 + DRIFT) + margin) * SECOND)
+
+
+def promise(state: NodeState, request: Request, now: int, margin: float) -> NodeState:
+    """Give one's word not to take over. The caller stores the epoch durably before it answers."""
+    if state.lease is not None:
+        raise Refused("active", f"this node is active itself, with epoch {state.lease.epoch}")
+    if request.epoch < state.epoch:
+        raise Refused("stale_epoch", f"epoch {request.epoch} is below {state.epoch}")
+    until = max(state.promised_until, now + hold_ns(request.ttl, margin))
+    return replace(state, epoch=request.epoch, promised_until=until)
+
+
+def extend(state: NodeState, epoch: int, asked_at: int, ttl: float) -> NodeState:
+    """The peer has promised: the lease runs on, counted from when the promise was asked for."""
+    lease = state.lease
+    if lease is None or lease.epoch != epoch or lease.ending:
+        return state
+    return replace(state, lease=replace(lease, deadline=max(lease.deadline, asked_at + round(ttl * SECOND))))
+
+
+def promise_left(state: NodeState, now: int) -> float:
+    """For how many seconds this node's own word binds it; 0 when it is free."""
+    return round(max(0, state.promised_until - now) / SECOND, 3)
 
 
 def begin_end(state: NodeState) -> NodeState:

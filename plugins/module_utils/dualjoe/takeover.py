@@ -7,6 +7,8 @@
 situation                                          action
 =================================================  ==================================================================
 a node reports an epoch above the record           adopt it; if that node is active, it is the holder
+a node is active in a term that is over            revoke it
+a grant is due, but the node has promised its peer wait: the peer is alive for it
 holder unknown, a node is active                   it is the holder
 holder unknown, a lease may still run              wait
 holder unknown                                     grant the node with the newest memory; for one node alone, wait
@@ -93,6 +95,11 @@ class Sighting:
         return self.heard and self.probe.get("fit") is True
 
     @property
+    def promised_until(self) -> float:
+        """Until when it takes no grant, because it has promised its peer. As last heard; it may have promised since."""
+        return (self.heard_at or 0.0) + float(self.probe.get("promise_left") or 0.0)
+
+    @property
     def gateway(self) -> str:
         return str(self.probe.get("gateway", {}).get("state", "unknown"))
 
@@ -157,6 +164,10 @@ def newest_first(world: World, policy: Policy) -> list[Sighting]:
 def decide(record: Record, world: World, policy: Policy) -> Decision:
     """The next step. See the table at the top of this module."""
     record = _adopt(record, world)
+    stray = next((s for s in world.sightings.values() if _astray(s, record, world)), None)
+    if stray is not None:
+        reason = f"{stray.node} is active with epoch {stray.epoch}, and {record.epoch} is not its own"
+        return Decision(record, "stray", reason, (Action("revoke", stray.node, record.epoch),))
     if record.vacant:
         return _fill_vacancy(record, world, policy)
     if record.holder is None:
@@ -181,7 +192,17 @@ def _adopt(record: Record, world: World) -> Record:
     return record
 
 
-def _grant(record: Record, node: str, policy: Policy, situation: str, reason: str) -> Decision:
+def _astray(s: Sighting, record: Record, world: World) -> bool:
+    """Whether a node serves in a term that is over. On its peer's promises it could go on with that for ever."""
+    return s.heard and s.active and s.epoch < record.epoch and not world.busy
+
+
+def _grant(record: Record, node: str, world: World, policy: Policy, situation: str, reason: str) -> Decision:
+    left = world.sightings[node].promised_until - world.now
+    if left > 0:
+        other = policy.other(node)
+        told = f"{node} has promised {other} not to take over for {left:.0f} s more"
+        return Decision(record, "promised", f"{told} ({reason})")
     epoch = record.epoch + 1
     stored = Record(epoch=epoch, holder=node, home_hold=record.home_hold and node != policy.primary)
     return Decision(stored, situation, reason, (Action("grant", node, epoch),))
@@ -200,7 +221,7 @@ def _find_holder(record: Record, world: World, policy: Policy) -> Decision:
         )
     if not fit:
         return Decision(record, "nobody_fit", "no node is heard and fit to run the gateway")
-    return _grant(record, fit[0].node, policy, "granting", f"{fit[0].node} has the newest memory in reach")
+    return _grant(record, fit[0].node, world, policy, "granting", f"{fit[0].node} has the newest memory in reach")
 
 
 def _fill_vacancy(record: Record, world: World, policy: Policy) -> Decision:
@@ -214,7 +235,7 @@ def _fill_vacancy(record: Record, world: World, policy: Policy) -> Decision:
     if chosen.node == record.target and not record.synced and other.heard and other.term > chosen.term:
         reason = f"{chosen.node} fetches the memory of {other.node}"
         return Decision(record, "syncing", reason, (Action("sync", chosen.node),))
-    return _grant(record, chosen.node, policy, "granting", record.move_reason or "nobody holds the lease")
+    return _grant(record, chosen.node, world, policy, "granting", record.move_reason or "nobody holds the lease")
 
 
 def _revoke(record: Record, policy: Policy, situation: str, by: str, reason: str) -> Decision:
@@ -255,7 +276,7 @@ def _holder_passive(record: Record, holder: Sighting, world: World, policy: Poli
         return Decision(record, "granting", f"{holder.node} is starting")
     other = world.sightings[policy.other(holder.node)]
     if holder.fit:
-        return _grant(record, holder.node, policy, "regranting", f"{holder.node} lost its lease and is back")
+        return _grant(record, holder.node, world, policy, "regranting", f"{holder.node} lost its lease and is back")
     if other.fit:
         unfit = ", ".join(map(str, holder.probe.get("unfit", []))) or "it does not say why"
         return _revoke(record, policy, "failing_over", "witness", f"{holder.node} is not fit: {unfit}")
@@ -279,7 +300,7 @@ def _holder_silent(record: Record, holder: Sighting, world: World, policy: Polic
         return Decision(record, "silent", f"{silence}; {wait_until - world.now:.0f} s until its lease is surely over")
     if not other.fit:
         return Decision(record, "nobody_fit", f"{silence} and {other.node} is not fit")
-    return _grant(record, other.node, policy, "failing_over", silence)
+    return _grant(record, other.node, world, policy, "failing_over", silence)
 
 
 def request_move(record: Record, to: str, by: str, reason: str, world: World, policy: Policy) -> tuple[Record, str]:

@@ -22,7 +22,7 @@ _STAMP = re.compile(r"([0-9a-f-]{36}):(0|[1-9][0-9]{0,18})")
 # Which callers may use which verb. The forced command of the caller's key names the caller.
 VERBS_OF: dict[str, frozenset[str]] = {
     "witness": frozenset({"probe", "renew", "grant", "revoke", "sync"}),
-    "peer": frozenset({"probe"}),
+    "peer": frozenset({"probe", "promise"}),
     "local": frozenset({"probe"}),
 }
 
@@ -79,6 +79,7 @@ _FIELDS: dict[str, frozenset[str]] = {
     "renew": frozenset({"epoch", "stamp", "ttl"}),
     "grant": frozenset({"epoch", "stamp", "ttl"}),
     "revoke": frozenset({"epoch"}),
+    "promise": frozenset({"epoch", "ttl"}),
     "sync": frozenset(),
 }
 _OPTIONAL = frozenset({"full"})

@@ -32,6 +32,7 @@ log = logging.getLogger("dualjoe-guard")
 
 TICK_SECONDS = 0.2
 WATCH_SECONDS = 1.0
+PEER_SECONDS = 5.0  # a peer's answer must be here by then
 REQUEST_SECONDS = 5.0  # a caller must have sent its line by then
 CHECK_UNIT = "openclaw-gateway-check.service"
 SYNC_UNIT = "dualjoe-memory-sync.service"
@@ -63,7 +64,8 @@ class Guard:
         except epochs.BadEpochFile as error:
             self.epoch_mistake = str(error)
             log.error("no grant is accepted until the epoch file is mended: %s", error)
-        self.state = lease.NodeState(boot_id, epoch, term)
+        hold = lease.hold_ns(settings.ttl_seconds, settings.margin_seconds)
+        self.state = lease.started(boot_id, epoch, term, clock(), hold)
         self.health = health.Health()
         self.health_since = _utc_now()
         self.unfit: list[str] = []
@@ -193,6 +195,7 @@ class Guard:
             term=self.state.term,
             role="passive" if self.state.lease is None else "active",
             lease_left=lease.seconds_left(self.state, now),
+            promise_left=lease.promise_left(self.state, now),
             gateway={
                 "state": self.health.state,
                 "since": self.health_since,
@@ -272,6 +275,19 @@ class Guard:
         log.info("epoch=%d revoked, the gateway is stopped", request.epoch)
         return wire.ok(epoch=self.state.epoch, stopped=True)
 
+    async def promise(self, request: Request) -> dict[str, Any]:
+        """Give the peer one's word not to take over for a while, so that it can go on without the witness."""
+        if request.ttl > self.settings.ttl_seconds:
+            raise Refused("bad_request", f"a promise is for at most {self.settings.ttl_seconds:g} s here")
+        async with self._transition:
+            promised = lease.promise(self.state, request, self._clock(), self.settings.margin_seconds)
+            if promised.epoch != self.state.epoch:
+                await self._store(promised)
+            # The clock goes on while the disk writes, and the word counts from when it is given.
+            self.state = lease.promise(promised, request, self._clock(), self.settings.margin_seconds)
+        log.info("epoch=%d promised not to take over for %g s", request.epoch, request.ttl)
+        return wire.ok(epoch=self.state.epoch)
+
     async def sync(self, _request: Request) -> dict[str, Any]:
         """Fetch the peer's memory now; answers when that is done."""
         if self.state.lease is not None:
@@ -312,6 +328,25 @@ class Guard:
 
     async def look_at_peer(self) -> None:
         """Does the peer's guard answer? It is told as the second opinion in probes."""
+        self.peer_reachable = (await self.ask_peer(wire.request("probe"))).get("ok") is True
+
+    async def ask_for_promise(self) -> None:
+        """When the witness has not renewed for long, ask the peer for its word, and go on with that."""
+        current = self.state.lease
+        left = self._left()
+        if current is None or current.ending or left is None or left > self.settings.ttl_seconds / 2:
+            return
+        asked_at = self._clock()
+        request = wire.request("promise", epoch=current.epoch, ttl=self.settings.ttl_seconds)
+        reply = await self.ask_peer(request)
+        if reply.get("ok") is True:
+            self.state = lease.extend(self.state, current.epoch, asked_at, self.settings.ttl_seconds)
+            log.warning("epoch=%d the witness is silent; going on with the peer's promise", current.epoch)
+        else:
+            log.warning("epoch=%d %s s left and no promise: %s", current.epoch, left, reply.get("message"))
+
+    async def ask_peer(self, message: dict[str, Any]) -> dict[str, Any]:
+        """The peer's answer to one line; a refusal of our own making where none came."""
         s = self.settings
         argv = (
             *("ssh", "-F", "none", "-T", "-i", str(s.etc / "keys" / "peer"), "-p", str(s.peer_port)),
@@ -319,11 +354,11 @@ class Guard:
             *("-o", f"UserKnownHostsFile={s.etc / 'known_hosts'}", "-o", "ConnectTimeout=4"),
             f"{s.account}@{s.peer_address}",
         )
-        answer = await run(*argv, timeout=8, stdin=wire.encode(wire.request("probe")))
+        answer = await run(*argv, timeout=PEER_SECONDS, stdin=wire.encode(message))
         try:
-            self.peer_reachable = answer.ok and wire.decode(answer.output.encode() + b"\n").get("ok") is True
+            return wire.decode(answer.output.encode() + b"\n")
         except wire.WireError:
-            self.peer_reachable = False
+            return Refused("unreachable", f"{s.peer} does not answer: {answer.output[-200:]}").reply()
 
     # ---- the socket
 
@@ -353,6 +388,7 @@ class Guard:
                 "grant": self.grant,
                 "revoke": self.revoke,
                 "sync": self.sync,
+                "promise": self.promise,
             }
             return await verbs[request.verb](request)
         except Refused as refusal:
@@ -374,6 +410,7 @@ class Guard:
         loops = (
             asyncio.create_task(_every(WATCH_SECONDS, self.watch)),
             asyncio.create_task(_every(self.settings.peer_interval_seconds, self.look_at_peer)),
+            asyncio.create_task(_every(WATCH_SECONDS, self.ask_for_promise)),
             asyncio.create_task(done.wait()),
         )
         sdnotify.notify("READY=1")

@@ -33,6 +33,8 @@ class Settings:
     peer_interval_seconds: float
     sync_seconds: float
     publish_seconds: float
+    ttl_seconds: float
+    margin_seconds: float
     free_bytes: int
     root: Path = Path("/var/lib/dualjoe")
     etc: Path = Path("/etc/dualjoe")

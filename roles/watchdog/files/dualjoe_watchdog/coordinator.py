@@ -26,6 +26,7 @@ from .telegram import Outbox
 log = logging.getLogger("dualjoe-watchdog")
 
 STEP_SECONDS = 1.0
+FRESH_SECONDS = 0.5  # a grant builds on a look no older than this
 SERVING = ("ready", "unready")
 _KINDS = {"failing_over": "failover", "failing_back": "failback", "moving": "switchover"}
 
@@ -86,6 +87,7 @@ class Coordinator:
         self._clock = clock
         self._started_at = clock()
         self._lease_sent_at: float | None = None
+        self._looking: set[str] = set()  # nodes that are looked at once more before they are granted
         self._renewed: dict[str, str] = {}  # node -> the stamp of its last renewal
         self._checked: dict[str, float] = {}  # node -> when the last full check was asked for
         self._confirmed: dict[str, float] = {}  # node -> when its silence became certain
@@ -155,6 +157,8 @@ class Coordinator:
         """Decide, store, act."""
         world = takeover.World(self._clock(), self._started_at, self.sightings, self._lease_sent_at, self.busy)
         decision = takeover.decide(self.record, world, self.policy)
+        if self._must_look_first(decision, world.now):
+            return
         if not self._store(decision.record):
             return
         self._note(decision)
@@ -163,6 +167,25 @@ class Coordinator:
                 self._renew(action)
             elif action.node not in self.busy:
                 self._begin(action, decision)
+
+    def _must_look_first(self, decision: Decision, now: float) -> bool:
+        """Whether a grant is due to a node that was not looked at just now.
+
+        Its stamp would be old, and it may have given a promise since. So it is looked at, and decided about again;
+        nothing is stored before.
+        """
+        for node in (action.node for action in decision.actions if action.verb == "grant"):
+            if now - (self.sightings[node].heard_at or 0) > FRESH_SECONDS:
+                if node not in self._looking:
+                    self._looking.add(node)
+                    self._group.create_task(self._look(node))
+                return True
+        return False
+
+    async def _look(self, node: str) -> None:
+        await self._probe(node)
+        self._looking.discard(node)
+        self.step()
 
     def _store(self, record: Record) -> bool:
         """Have the record on disk. False, loudly, where that cannot be: then nothing may follow from it."""
@@ -245,11 +268,9 @@ class Coordinator:
         self.step()
 
     async def _grant(self, action: Action) -> None:
-        probe = await self._probe(action.node)  # for a stamp as fresh as can be
-        if probe is None or (self.record.holder, self.record.epoch) != (action.node, action.epoch):
-            return  # decided otherwise meanwhile: a grant sent now would be nobody's
         self._lease_sent_at = granted = self._clock()
-        request = wire.request("grant", epoch=action.epoch, stamp=probe["stamp"], ttl=self.policy.timing.ttl)
+        stamp = self.sightings[action.node].probe["stamp"]
+        request = wire.request("grant", epoch=action.epoch, stamp=stamp, ttl=self.policy.timing.ttl)
         reply = await self._guards[action.node].ask(request, self.settings.grant_timeout)
         if reply.get("ok") is True:
             self._granted(action, reply, granted)
