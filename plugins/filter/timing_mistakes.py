@@ -47,9 +47,12 @@ VARIABLES = {
     "verb_timeout": "watchdog_verb_timeout_seconds",
     "stop": "guard_stop_seconds",
     "guard_watchdog": "guard_watchdog_seconds",
+    "slack": "guard_slack_seconds",
 }
 # The unit's own limit for a stop, which holds when the guard is gone.
 UNIT_STOP = "openclaw_stop_seconds"
+# A kernel that hangs is reset within this; 0 is no such watchdog.
+HARDWARE = "guard_hardware_watchdog_seconds"
 
 
 def timing_mistakes(machines: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -57,7 +60,7 @@ def timing_mistakes(machines: Iterable[Mapping[str, Any]]) -> list[str]:
     machines = list(machines)
     given: dict[str, Any] = {}
     found = []
-    for name, variable in {**VARIABLES, "unit_stop": UNIT_STOP}.items():
+    for name, variable in {**VARIABLES, "unit_stop": UNIT_STOP, "hardware": HARDWARE}.items():
         values = [variables[variable] for variables in machines if variable in variables]
         try:
             numbers = {float(value) for value in values}
@@ -70,7 +73,7 @@ def timing_mistakes(machines: Iterable[Mapping[str, Any]]) -> list[str]:
             given[name] = number
     if found:
         return found
-    unit_stop = given.pop("unit_stop", None)
+    unit_stop, hardware = given.pop("unit_stop", None), given.pop("hardware", 0)
     timing = Timing(**given)
     legend = ", ".join(f"{name} = {variable}" for name, variable in VARIABLES.items())
     found = [f"{mistake} ({legend})" for mistake in mistakes(timing)]
@@ -78,6 +81,11 @@ def timing_mistakes(machines: Iterable[Mapping[str, Any]]) -> list[str]:
         found.append(
             f"{UNIT_STOP} is {unit_stop:g} s, guard_stop_seconds is {timing.stop:g} s: with the guard gone, the gateway"
             " could outlive its lease; lower the first"
+        )
+    if hardware + timing.slack > timing.margin and hardware > 0:
+        found.append(
+            f"{HARDWARE} + guard_slack_seconds is {hardware + timing.slack:g} s, watchdog_margin_seconds is"
+            f" {timing.margin:g} s: a kernel that hangs could go on after its lease; raise the margin"
         )
     return found
 

@@ -245,7 +245,7 @@ def _believe(record: takeover.Record, *_arguments: Any) -> takeover.Record:
     return replace(record, holder=None, vacant=True)
 
 
-def _free_at_start(boot_id: str, epoch: int, term: int, _now: int, _hold_ns: int) -> lease.NodeState:
+def _free_at_start(boot_id: str, epoch: int, term: int, *_times: int) -> lease.NodeState:
     return lease.NodeState(boot_id, epoch, term)
 
 
@@ -277,7 +277,7 @@ MUTANTS: dict[str, Any] = {
     "the witness does not wait after its own start": lambda: mock.patch.object(
         takeover,
         "quiet_at",
-        lambda world, policy: (world.last_lease_sent_at or float("-inf")) + policy.timing.quiet_seconds,
+        lambda _record, world, policy: (world.last_lease_sent_at or float("-inf")) + policy.timing.quiet_seconds,
     ),
     "a lease counts from when it arrives, not from its stamp": lambda: mock.patch.object(
         lease, "_deadline", _deadline_from_now

@@ -183,7 +183,16 @@ class Node:
     def start_guard(self) -> None:
         peer = next(name for name in NODES if name != self.name)
         settings = GuardSettings(
-            *(self.name, peer, "192.0.2.1", 22, "dualjoe", "openclaw-gateway.service", "http://127.0.0.1:18789"),
+            node=self.name,
+            peer=peer,
+            peer_address="192.0.2.1",
+            peer_port=22,
+            account="dualjoe",
+            unit="openclaw-gateway.service",
+            url="http://127.0.0.1:18789",
+            pair="joe",
+            witness_silent_seconds=120,
+            reminder_seconds=3600,
             state_dir=str(self.folder),
             stop_seconds=TIMING.stop,
             limits=Limits(),

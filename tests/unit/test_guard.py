@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+import sys
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from dualjoe import wire
-from dualjoe.health import Limits
+from dualjoe import telegram, wire
+from dualjoe.health import Health, Limits
 from dualjoe.lease import SECOND, Lease, NodeState, stamp
-from dualjoe_guard import daemon, epochs
+from dualjoe_guard import daemon, epochs, people
 from dualjoe_guard.daemon import Guard, boot_clock
 from dualjoe_guard.gateway import Command, Gateway, UnitState
+from dualjoe_guard.handover import Handover
 from dualjoe_guard.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class SlowSystemd(Gateway):
@@ -66,7 +71,17 @@ class Stubborn(SlowSystemd):
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(
-        *("pc-a", "pc-b", "192.0.2.2", 22, "nobody", "openclaw-gateway.service", "http://127.0.0.1:1", str(tmp_path)),
+        node="pc-a",
+        peer="pc-b",
+        peer_address="192.0.2.2",
+        peer_port=22,
+        account="nobody",
+        unit="openclaw-gateway.service",
+        url="http://127.0.0.1:1",
+        state_dir=str(tmp_path),
+        pair="joe",
+        witness_silent_seconds=120,
+        reminder_seconds=3600,
         stop_seconds=1,
         limits=Limits(),
         health_deadline_seconds=1,
@@ -143,3 +158,194 @@ async def test_at_the_deadline_nothing_of_the_gateway_is_left(settings: Settings
     assert gateway.process.wait(1) == -9
     guard.tick()
     assert guard.state.lease is None
+
+
+# A gateway without a lease
+
+
+async def test_a_gateway_started_by_hand_is_stopped_and_told_of(settings: Settings) -> None:
+    gateway = SlowSystemd([])
+    clock = [boot_clock()]
+    guard = Guard(settings, gateway, str(uuid.uuid4()), lambda: clock[0])
+    gateway.now = "active"  # what systemd may still show for a moment after a lease has ended
+    await guard.watch()
+    assert (gateway.stops, (await guard.probe(wire.Request("probe")))["stray_seconds_ago"]) == (1, None)
+    clock[0] += 60 * SECOND
+    gateway.now = "active"
+    await guard.watch()
+    clock[0] += 5 * SECOND
+    assert (gateway.stops, (await guard.probe(wire.Request("probe")))["stray_seconds_ago"]) == (2, 5.0)
+
+
+# Pauses
+
+
+async def test_in_a_pause_nobody_restarts_what_people_work_on(settings: Settings) -> None:
+    gateway = SlowSystemd([])
+    guard = Guard(settings, gateway, str(uuid.uuid4()))
+    epochs.store(settings.root / "epoch.json", 7, 7)
+    guard.state = NodeState(guard.state.boot_id, 7, 7, Lease(7, boot_clock() + 60 * SECOND))
+    guard._wanted, gateway.now = True, "active"
+    await guard.watch()
+    assert guard.health.state == "ready"
+    await guard.pause(wire.Request("pause", 7, stamp(guard.state, boot_clock()), 3600))
+    gateway.now = "inactive"
+    for _ in range(5):
+        await guard.watch()
+    assert (gateway.now, guard.health.state) == ("inactive", "failed")
+    await guard.resume(wire.Request("resume", 7, stamp(guard.state, boot_clock()), 60))
+    await guard.watch()
+    assert gateway.now == "active"
+
+
+async def test_a_pause_is_on_disk_before_it_is_answered(settings: Settings) -> None:
+    epochs.store(settings.root / "epoch.json", 3, 3)
+    guard = Guard(settings, SlowSystemd([]), str(uuid.uuid4()))
+    await guard.pause(wire.Request("pause", 5, stamp(guard.state, boot_clock()), 3600))
+    epoch, term, hold = epochs.load(settings.root / "epoch.json")
+    assert (epoch, term, hold // SECOND) == (5, 3, 3641)
+    again = Guard(settings, SlowSystemd([]), str(uuid.uuid4()))
+    assert (await again.probe(wire.Request("probe")))["paused_left"] > 3600
+
+
+# The operator's word
+
+
+def silent_for(guard: Guard, seconds: float) -> None:
+    guard._witness_at -= seconds
+
+
+async def test_force_is_refused_while_anyone_else_is_there(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    guard = Guard(settings, SlowSystemd([]), str(uuid.uuid4()))
+    answer = wire.ok()
+
+    async def peer(_message: dict[str, Any]) -> dict[str, Any]:
+        return answer
+
+    monkeypatch.setattr(guard, "ask_peer", peer)
+    raw = wire.request("force")
+    assert (await guard._reply(dict(raw), 0))["error"] == "witness_alive"
+    silent_for(guard, 120)
+    assert (await guard._reply(dict(raw), 0))["error"] == "peer_alive"
+    answer = wire.Refused("guard_unreachable", "the machine is up").reply()
+    assert (await guard._reply(dict(raw), 0))["error"] == "peer_alive"
+    for uid, caller in ((65534, {}), (0, {"as": "witness"}), (0, {"as": "peer"})):
+        assert (await guard._reply({**raw, **caller}, uid))["error"] == "not_allowed"
+    assert guard.state.lease is None
+
+
+async def test_a_forced_term_ends_when_the_peer_is_active_as_well(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def command(*_argv: str, **_more: object) -> Command:
+        return Command(0, "")
+
+    monkeypatch.setattr(daemon, "run", command)
+    epochs.store(settings.root / "epoch.json", 3, 3)
+    gateway = SlowSystemd([])
+    guard = Guard(settings, gateway, str(uuid.uuid4()))
+    replies = ["unreachable", "unreachable", "stale_epoch", "active"]
+    asked = []
+
+    async def peer(message: dict[str, Any]) -> dict[str, Any]:
+        asked.append(message)
+        return wire.Refused(replies[len(asked) - 1], "").reply()
+
+    monkeypatch.setattr(guard, "ask_peer", peer)
+    silent_for(guard, 300)
+    watching = asyncio.create_task(daemon._every(0.01, guard.watch))
+    reply = await guard._reply(wire.request("force"), 0)
+    watching.cancel()
+    assert (reply["ok"], reply["changed"], reply["gateway"]) == (True, True, "ready")
+    assert (await guard._reply(wire.request("force"), 0))["changed"] is False
+    assert epochs.load(settings.root / "epoch.json")[:2] == (1003, 1003)
+    await guard.look_at_peer()
+    await guard.look_at_peer()
+    assert (guard.state.lease is None, gateway.now) == (False, "active")
+    assert asked[-1] == wire.request("promise", epoch=1003, ttl=60)
+    await guard.look_at_peer()
+    assert (guard.state.lease, gateway.now) == (None, "inactive")
+
+
+# People
+
+
+async def test_a_node_tells_of_a_silent_witness_once_and_of_its_end(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+    broken = [True, False, False]
+
+    def send(_chat: telegram.Chat, text: str) -> None:
+        if broken.pop(0):
+            raise telegram.NotSent("URLError")
+        sent.append(text)
+
+    monkeypatch.setattr(telegram, "send", send)
+    monkeypatch.setattr(people, "FIRST_RETRY_SECONDS", 0.01)
+    chat = telegram.Chat("http://127.0.0.1:1", settings.root / "token", "1")
+    guard = Guard(replace(settings, telegram=chat), SlowSystemd([]), str(uuid.uuid4()))
+    await guard.tell_people()
+    assert sent == []
+    silent_for(guard, 121)
+    for _ in range(3):
+        await guard.tell_people()
+        await asyncio.sleep(0.05)
+    assert [text.startswith("[joe] pc-a has not heard T440 for 2 min") for text in sent] == [True]
+    await guard._reply({**wire.request("probe"), "as": "witness"}, 0)
+    await guard.tell_people()
+    await asyncio.sleep(0.05)
+    assert sent[1:] == ["[joe] Over: T440 and the nodes hear each other again."]
+
+
+# Upgrades
+
+
+def test_the_lease_goes_over_to_the_new_code_of_the_same_process(tmp_path: Path) -> None:
+    program = tmp_path / "guard"
+    program.write_text(f"""#!{sys.executable}
+import os, sys
+sys.path[:0] = {[str(ROOT / folder) for folder in ("plugins/module_utils", "roles/guard/files")]!r}
+from dualjoe.health import Health
+from dualjoe.lease import Lease, NodeState
+from dualjoe_guard import handover
+taken = handover.take()
+print(os.getpid(), taken, flush=True)
+if taken is None:
+    state = NodeState("boot", 7, 7, Lease(7, 123, paused_until=9), held_until=5)
+    handover.become_successor(handover.Handover(state, Health("ready", restarts=(1.0, 2.0)), True))
+""")
+    program.chmod(0o755)
+    done = subprocess.run([str(program)], capture_output=True, text=True, check=True, timeout=60)
+    first, second = done.stdout.splitlines()
+    assert first.split()[0] == second.split()[0], "the same process, so that systemd notices nothing"
+    state = NodeState("boot", 7, 7, Lease(7, 123, paused_until=9), held_until=5)
+    assert second.partition(" ")[2] == str(Handover(state, Health("ready", restarts=(1.0, 2.0)), True))
+
+
+async def test_what_was_handed_over_counts_only_with_the_same_boot_and_epoch(settings: Settings) -> None:
+    epochs.store(settings.root / "epoch.json", 7, 7)
+    boot = str(uuid.uuid4())
+    held = NodeState(boot, 7, 7, Lease(7, boot_clock() + SECOND))
+    health = Health("ready")
+    good = Guard(settings, SlowSystemd([]), boot, handover=Handover(held, health, True))
+    assert (good.state, good.health, good._wanted) == (held, health, True)
+    for state in (replace(held, epoch=6), replace(held, term=6), replace(held, boot_id=str(uuid.uuid4()))):
+        fresh = Guard(settings, SlowSystemd([]), boot, handover=Handover(state, health, True))
+        assert (fresh.state.lease, fresh._wanted) == (None, False)
+
+
+async def test_code_that_does_not_start_is_not_reloaded(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def command(*argv: str, **_more: object) -> Command:
+        assert argv[-1] == "--check-config"
+        return Command(1, "SyntaxError")
+
+    monkeypatch.setattr(daemon, "run", command)
+    monkeypatch.setattr(daemon, "become_successor", None)  # a call would fail
+    guard = Guard(settings, SlowSystemd([]), str(uuid.uuid4()))
+    guard._reload.set()
+    await guard.reload_when_asked()
+    assert "going on as before: SyntaxError" in caplog.text
+    assert not guard._reload.is_set()

@@ -149,3 +149,97 @@ def test_a_promise_brings_back_nothing_that_is_over(state: NodeState) -> None:
 
 def test_a_promise_shortens_nothing() -> None:
     assert lease.extend(node(4, 140), 4, at(100), 30) == node(4, 140)
+
+
+# Pauses. A lease is for 30 s here.
+
+TTL, MARGIN = 30.0, 5.0
+
+
+def pausing(epoch: int, stamp: float, seconds: float = 3600) -> Request:
+    return Request("pause", epoch, Stamp(BOOT, at(stamp)), seconds)
+
+
+def paused(state: NodeState, request: Request, now: float) -> NodeState:
+    return lease.pause(state, request, at(now), TTL, MARGIN)
+
+
+def test_in_a_pause_the_holder_runs_on_and_the_passive_node_takes_no_grant() -> None:
+    active = paused(node(5, 120), pausing(5, 100), 101)
+    assert lease.duty(active, at(3600), STOP) == "run"
+    assert lease.duty(active, at(3700), STOP) == "kill"
+    assert lease.paused_left(active, at(101)) == 3599
+    assert lease.renew(active, asked("renew", 5, 110), at(111)).lease == active.lease
+    passive = paused(node(4), pausing(5, 100), 101)
+    assert (passive.epoch, passive.term) == (5, 4)
+    assert refusal(lease.grant, passive, asked("grant", 6, 3700), at(3701), STOP) == "promised"
+    over = 101 + 3600 * 1.01 + MARGIN  # as long as the holder's lease may run, on any clock
+    assert refusal(lease.grant, passive, asked("grant", 6, over - 1), at(over - 0.1), STOP) == "promised"
+    assert lease.grant(passive, asked("grant", 6, over), at(over), STOP).term == 6
+
+
+def test_a_paused_node_that_boots_takes_no_grant_for_as_long_again() -> None:
+    passive = paused(node(4), pausing(5, 100), 101)
+    booted = lease.started(BOOT, passive.epoch, passive.term, at(7), 0, passive.hold)
+    assert lease.paused_left(booted, at(7)) == 3600 * 1.01 + MARGIN
+    assert refusal(lease.grant, booted, asked("grant", 6, 8), at(9), STOP) == "promised"
+
+
+def test_after_a_pause_the_lease_is_an_ordinary_one() -> None:
+    active = paused(node(5, 120), pausing(5, 100), 101)
+    resumed = lease.resume(active, asked("resume", 5, 200), at(201), TTL)
+    assert resumed.lease == Lease(5, at(230))
+    passive = paused(node(4), pausing(5, 100), 101)
+    free = lease.resume(passive, asked("resume", 5, 200), at(201), TTL)
+    assert (free.hold, lease.promise_left(free, at(201)), free.epoch) == (0, 0, 5)
+
+
+def test_a_promise_outlives_a_pause() -> None:
+    promised = lease.promise(paused(node(4), pausing(5, 100), 101), asked("promise", 5, 0), at(190), MARGIN)
+    resumed = lease.resume(promised, asked("resume", 5, 200), at(201), TTL)
+    assert refusal(lease.grant, resumed, asked("grant", 6, 202), at(203), STOP) == "promised"
+
+
+@pytest.mark.parametrize(
+    ("state", "request_", "now", "code"),
+    [
+        (node(5, 120), pausing(5, 70), 101, "late"),
+        (node(5, 120), pausing(4, 100), 101, "stale_epoch"),
+        (node(5, 120, ending=True), pausing(5, 100), 101, "ending"),
+        (node(6), pausing(5, 100), 101, "stale_epoch"),
+        (node(6), pausing(6, 102), 101, "bad_stamp"),
+    ],
+)
+def test_a_pause_that_is_late_or_of_another_term_is_refused(
+    state: NodeState, request_: Request, now: float, code: str
+) -> None:
+    assert refusal(paused, state, request_, now) == code
+
+
+def test_an_old_end_does_not_end_a_new_pause() -> None:
+    passive = paused(node(4), pausing(5, 100), 101)
+    assert refusal(lease.resume, passive, asked("resume", 5, 99), at(102), TTL) == "late"
+    assert refusal(lease.resume, passive, asked("resume", 4, 102), at(103), TTL) == "stale_epoch"
+
+
+# The operator's word.
+
+
+def test_a_forced_term_has_no_end_and_an_epoch_that_nobody_else_can_have() -> None:
+    forced = lease.force(node(4), at(100))
+    assert forced.epoch == forced.term == 4 + lease.FORCED_LEAP
+    assert lease.duty(forced, at(10**7), STOP) == "run"
+    assert lease.seconds_left(forced, at(100)) is None
+
+
+def test_the_witness_s_first_renewal_makes_a_forced_term_an_ordinary_one() -> None:
+    forced = lease.force(node(4), at(100))
+    renewed = lease.renew(forced, asked("renew", forced.epoch, 500), at(501))
+    assert renewed.lease == Lease(forced.epoch, at(530))
+
+
+def test_who_has_given_its_word_is_not_forced_while_it_counts() -> None:
+    promised = lease.promise(node(4), asked("promise", 5, 0), at(100), MARGIN)
+    assert refusal(lease.force, promised, at(135)) == "promised"
+    assert lease.force(promised, at(135.4)).lease is not None
+    assert refusal(lease.force, node(4, 120), at(100)) == "active"

@@ -8,15 +8,20 @@ from typing import Any
 import pytest
 from dualjoe.takeover import (
     Action,
+    Pause,
     Policy,
     Record,
     Sighting,
     World,
     decide,
+    declare_off,
+    holddown,
     on_grant_failed,
     on_revoked,
     on_synced,
     request_move,
+    request_pause,
+    request_resume,
 )
 
 A, B = "pc-a", "pc-b"
@@ -27,7 +32,8 @@ NOW = 10_000.0
 
 def seen(node: str, role: str = "passive", epoch: int = 7, **more: Any) -> Sighting:
     probe = {"role": role, "epoch": epoch, "term": more.pop("term", epoch), "fit": more.pop("fit", True)}
-    probe |= {"promise_left": more.pop("promise_left", 0)}
+    probe |= {"promise_left": more.pop("promise_left", 0), "paused_left": more.pop("paused_left", 0)}
+    probe |= {"peer_reachable": more.pop("peer_reachable", True)}
     probe |= {"gateway": {"state": more.pop("gateway", "ready" if role == "active" else "stopped")}}
     probe |= {"unfit": [] if probe["fit"] else ["disk is full"]}
     return Sighting(node, heard_at=NOW - 1, heard_since=NOW - 900, probe=probe, fit_since=NOW - 100, **more)
@@ -58,7 +64,7 @@ EMPTY = Record()
             AWAY,
             world(replace(seen(A), fit_since=NOW - 301), seen(B, "active")),
             "failing_back",
-            [Action("revoke", B, 7)],
+            [Action("renew", B, 7), Action("sync", A)],
         ),
         (
             replace(AWAY, home_hold=True),
@@ -134,7 +140,7 @@ def test_the_table(record: Record, the_world: World, situation: str, actions: li
 
 def test_a_grant_is_recorded_before_it_is_sent() -> None:
     decision = decide(HOME, world(gone(A), seen(B), last_lease_sent_at=NOW - 99), POLICY)
-    assert decision.record == Record(8, B)
+    assert decision.record == Record(8, B, quiet=QUIET, failovers=(0.0,))
 
 
 def test_after_a_start_of_the_witness_the_wait_is_kept_and_the_holder_is_renewed_without_it() -> None:
@@ -161,6 +167,9 @@ def test_a_planned_move_step_by_step() -> None:
     assert refused == ""
     both = world(seen(A, "active"), seen(B, term=3))
     step = decide(record, both, POLICY)
+    assert step.actions == (Action("renew", A, 7), Action("sync", B)), "Joe serves while most of it is fetched"
+    assert decide(step.record, replace(both, busy={B: "sync"}), POLICY).actions == (Action("renew", A, 7),)
+    step = decide(on_synced(step.record, B, True, POLICY), both, POLICY)
     assert step.actions == (Action("revoke", A, 7),)
     record = on_revoked(step.record, A, 7)
     both = world(seen(A), seen(B, term=3))
@@ -169,7 +178,7 @@ def test_a_planned_move_step_by_step() -> None:
     assert decide(step.record, replace(both, busy={B: "sync"}), POLICY).actions == ()
     step = decide(on_synced(step.record, B, True, POLICY), both, POLICY)
     assert step.actions == (Action("grant", B, 8),)
-    assert step.record == Record(8, B, home_hold=True)
+    assert step.record == Record(8, B, home_hold=True, quiet=QUIET)
 
 
 def test_a_move_whose_sync_fails_is_taken_back() -> None:
@@ -178,15 +187,20 @@ def test_a_move_whose_sync_fails_is_taken_back() -> None:
     assert decide(record, world(seen(A, term=3), seen(B)), POLICY).actions == (Action("grant", B, 8),)
 
 
+def test_a_move_whose_first_sync_fails_leaves_joe_where_he_is() -> None:
+    record = Record(7, B, target=A, move_by="witness", move_reason="home again")
+    assert on_synced(record, A, False, POLICY) == Record(7, B)
+
+
 def test_a_gateway_that_does_not_become_ready_is_replaced_by_the_other() -> None:
-    record = on_grant_failed(Record(8, A), A, 8, POLICY)
+    record = on_grant_failed(Record(8, A), A, 8, world(seen(A), seen(B)), POLICY)
     assert decide(record, world(seen(A, epoch=8), seen(B)), POLICY).actions == (Action("grant", B, 9),)
     assert decide(record, world(seen(A, epoch=8), gone(B)), POLICY).actions == (Action("grant", A, 9),)
 
 
 def test_late_results_of_earlier_terms_change_nothing() -> None:
     assert on_revoked(Record(8, B), A, 7) == Record(8, B)
-    assert on_grant_failed(Record(9, A), A, 8, POLICY) == Record(9, A)
+    assert on_grant_failed(Record(9, A), A, 8, world(seen(A), seen(B)), POLICY) == Record(9, A)
     assert on_synced(Record(8, A), A, False, POLICY) == Record(8, A)
 
 
@@ -207,3 +221,148 @@ def test_a_node_that_knows_a_higher_epoch_is_believed() -> None:
     decision = decide(Record(3, A), world(seen(A), seen(B, "active", epoch=9)), POLICY)
     assert decision.record == Record(9, B)
     assert decision.actions == (Action("renew", B, 9),)
+
+
+# The wall clock of these tests; a pause of an hour.
+WALL = 1_000_000.0
+PAUSED = replace(HOME, pause=Pause(WALL + 3600, "ada", "new switch"))
+HOUR_LEFT: dict[str, Any] = {"paused_left": 3600}
+
+
+def test_a_pause_needs_both_nodes() -> None:
+    whole = world(seen(A, "active"), seen(B), wall=WALL)
+    assert request_pause(HOME, 3600, "ada", "new switch", whole, POLICY) == (PAUSED, "")
+    for bad in (
+        world(gone(A), seen(B)),
+        world(seen(A), seen(B)),
+        world(seen(A, "active"), gone(B)),
+        world(seen(A, "active"), seen(B), busy={B: "sync"}),
+    ):
+        record, problem = request_pause(HOME, 3600, "ada", "", bad, POLICY)
+        assert (record, bool(problem)) == (HOME, True)
+
+
+def test_the_passive_node_is_bound_before_the_holder_runs_on_its_own() -> None:
+    steps = [
+        (seen(A, "active"), seen(B), "pausing", [Action("pause", B, 7, 3600), Action("renew", A, 7)]),
+        (seen(A, "active"), seen(B, **HOUR_LEFT), "pausing", [Action("pause", A, 7, 3600), Action("renew", A, 7)]),
+        (seen(A, "active", **HOUR_LEFT), seen(B, **HOUR_LEFT), "home", [Action("renew", A, 7)]),
+        # it was made longer since
+        (
+            seen(A, "active", paused_left=600),
+            seen(B, **HOUR_LEFT),
+            "pausing",
+            [Action("pause", A, 7, 3600), Action("renew", A, 7)],
+        ),
+    ]
+    for a, b, situation, actions in steps:
+        decision = decide(PAUSED, world(a, b, wall=WALL), POLICY)
+        assert (decision.situation, list(decision.actions)) == (situation, actions)
+
+
+def test_after_a_pause_the_holder_is_told_before_the_passive_node() -> None:
+    both = world(seen(A, "active", **HOUR_LEFT), seen(B, **HOUR_LEFT), wall=WALL)
+    assert decide(request_resume(PAUSED), both, POLICY).actions == (Action("resume", A, 7),)
+    over = replace(both, wall=WALL + 3601)
+    assert decide(PAUSED, over, POLICY).actions == (Action("resume", A, 7),)
+    assert decide(PAUSED, over, POLICY).record.pause is None
+    told = world(seen(A, "active"), seen(B, **HOUR_LEFT), wall=WALL)
+    assert decide(HOME, told, POLICY).actions == (Action("resume", B, 7), Action("renew", A, 7))
+    # A pause that is still under way to the holder may take effect yet.
+    late = replace(told, last_pause_sent_at=NOW - QUIET + 1)
+    assert decide(HOME, late, POLICY).actions == (Action("renew", A, 7),)
+    # The holder cannot be told: nobody is freed on a guess.
+    assert decide(HOME, world(gone(A), seen(B, promise_left=3600, **HOUR_LEFT)), POLICY).actions == ()
+    stopped = replace(HOME, holder=None, vacant=True)
+    assert decide(stopped, world(gone(A), seen(B, **HOUR_LEFT)), POLICY).actions == (Action("resume", B, 7),)
+
+
+@pytest.mark.parametrize("still", [(PAUSED, POLICY, "paused"), (HOME, replace(POLICY, observe=True), "observing")])
+def test_a_move_that_nobody_asked_for_is_only_told_of(still: tuple[Record, Policy, str]) -> None:
+    record, policy, situation = still
+    known: dict[str, Any] = HOUR_LEFT if record.pause else {}
+    silent = decide(record, world(gone(A), seen(B, **known), last_lease_sent_at=NOW - 99, wall=WALL), policy)
+    assert (silent.situation, silent.actions, silent.record) == (situation, (), record)
+    assert "silent" in silent.reason
+    sick = decide(record, world(seen(A, "active", gateway="failed", **known), seen(B, **known), wall=WALL), policy)
+    assert (sick.situation, sick.actions, sick.record) == (situation, (Action("renew", A, 7),), record)
+    well = replace(seen(A, **known), fit_since=NOW - 999)
+    away = replace(record, holder=B)
+    home = decide(away, world(well, seen(B, "active", **known), wall=WALL), policy)
+    assert (home.situation, home.actions, home.record) == (situation, (Action("renew", B, 7),), away)
+    # What serves goes on serving: the same node gets its lease back.
+    again = decide(record, world(seen(A), seen(B, **known), wall=WALL), policy)
+    assert again.actions == (Action("grant", A, 8),)
+    failed = on_grant_failed(again.record, A, 8, world(seen(A), seen(B)), policy)
+    assert decide(failed, world(seen(A, epoch=8), seen(B), wall=WALL), policy).actions[-1] == Action("grant", A, 9)
+
+
+def test_a_pause_outlives_the_watchdog_s_record() -> None:
+    both = world(seen(A, "active", **HOUR_LEFT), seen(B, **HOUR_LEFT), wall=WALL)
+    decision = decide(EMPTY, both, POLICY)
+    assert decision.record.holder == A
+    assert decision.record.pause is not None
+    assert decision.record.pause.until == WALL + 3600
+
+
+def test_by_hand_joe_is_moved_when_only_observing_and_not_when_paused() -> None:
+    both = world(seen(A, "active"), seen(B), wall=WALL)
+    record, problem = request_move(HOME, B, "ada", "asked for", both, POLICY)
+    assert problem == ""
+    assert Action("sync", B) in decide(record, both, replace(POLICY, observe=True)).actions
+    assert "resume" in request_move(PAUSED, B, "ada", "asked for", both, POLICY)[1]
+
+
+@pytest.mark.parametrize(
+    ("ago", "seconds"),
+    [
+        ((), 300),
+        ((5,), 300),
+        ((5, 900), 600),
+        ((1, 2, 3), 1200),
+        ((1,) * 9, 3600),
+        ((5, 3700), 300),
+        ((-86400, 5), 300),
+    ],
+)
+def test_each_further_failover_of_the_last_hour_doubles_the_hold_down(ago: tuple[float, ...], seconds: float) -> None:
+    record = replace(AWAY, failovers=tuple(WALL - a for a in ago))
+    both = world(replace(seen(A), fit_since=NOW - seconds + 1), seen(B, "active"), wall=WALL)
+    assert holddown(record, both, POLICY) == seconds
+    assert decide(record, both, POLICY).situation == "away"
+    well = replace(both, sightings={**both.sightings, A: replace(seen(A), fit_since=NOW - seconds)})
+    assert decide(record, well, POLICY).situation == "failing_back"
+
+
+def test_damping_never_delays_a_rescue() -> None:
+    record = replace(HOME, failovers=(WALL,) * 50)
+    rescued = decide(record, world(gone(A), seen(B), last_lease_sent_at=NOW - 99, wall=WALL), POLICY)
+    assert rescued.actions == (Action("grant", B, 8),)
+
+
+def test_only_what_its_peer_misses_too_is_fenced() -> None:
+    policy = replace(POLICY, fence=True)
+    missed = seen(B, peer_reachable=False)
+    decision = decide(HOME, world(gone(A), missed), policy)
+    assert (decision.situation, decision.actions) == ("fencing", (Action("fence", A, 7),))
+    assert decide(HOME, world(gone(A), missed, busy={A: "fence"}), policy).actions == ()
+    assert decide(HOME, world(gone(A), seen(B)), policy).actions == ()
+    assert decide(HOME, world(gone(A), missed), replace(policy, observe=True)).actions == ()
+    assert decide(HOME, world(gone(A), missed), POLICY).actions == ()
+    off = on_revoked(HOME, A, 7)
+    assert decide(off, world(gone(A), missed), policy).actions == (Action("grant", B, 8),)
+
+
+def test_an_operator_s_word_that_a_node_is_off_ends_the_wait() -> None:
+    silent = world(gone(A), seen(B))
+    record, problem = declare_off(HOME, A, silent)
+    assert (decide(record, silent, POLICY).actions, problem) == ((Action("grant", B, 8),), "")
+    assert declare_off(HOME, B, silent)[1]
+    assert declare_off(HOME, A, world(seen(A), seen(B)))[1]
+
+
+def test_a_lease_of_longer_timing_is_waited_for() -> None:
+    """The timing was changed while a lease of the old one may run."""
+    record = replace(HOME, quiet=QUIET + 60)
+    assert decide(record, world(gone(A), seen(B), last_lease_sent_at=NOW - 99), POLICY).situation == "failing_over"
+    assert decide(record, world(gone(A), seen(B), last_lease_sent_at=NOW - 90), POLICY).situation == "silent"

@@ -31,6 +31,8 @@ def test_a_fast_profile_is_safe() -> None:
         ({"guard_watchdog": 4.5}, ("margin", "guard_watchdog")),
         ({"full_check": 9}, ("full_check", "heartbeat")),
         ({"verb_timeout": 9}, ("verb_timeout", "heartbeat")),
+        ({"slack": 2.5}, ("margin", "slack")),
+        ({"slack": 0.1}, ("slack", "0.25")),
         ({"stop": 31}, ("stop", "ttl")),
         ({"ttl": 0}, ("ttl",)),
         ({"margin": -1}, ("margin",)),
@@ -59,6 +61,8 @@ def test_roles_and_library_have_the_same_defaults() -> None:
         ([{}, {"guard_stop_seconds": 20}], "guard_stop_seconds"),
         ([{"watchdog_ttl_seconds": "soon"}], "watchdog_ttl_seconds must be a number, not 'soon'"),
         ([{"openclaw_stop_seconds": 330}], "openclaw_stop_seconds is 330 s"),
+        ([{"guard_hardware_watchdog_seconds": 4}], None),
+        ([{"guard_hardware_watchdog_seconds": 10}], "guard_hardware_watchdog_seconds + guard_slack_seconds is 11 s"),
         ([{"guard_stop_seconds": 5}, {"guard_stop_seconds": 6}], "guard_stop_seconds must be the same"),
     ],
 )

@@ -71,6 +71,8 @@ class LeaseKeeper:
             "epoch": self.state.epoch,
             "term": self.state.term,
             "role": "active" if self.active else "passive",
+            "promise_left": lease.promise_left(self.state, now),
+            "paused_left": lease.paused_left(self.state, now),
             "gateway": gateway,
             **self.more,
         }
@@ -89,6 +91,14 @@ class LeaseKeeper:
         if self.terms:
             self.terms[-1][1] = now
         return {"stopped": True}
+
+    def pause(self, request: wire.Request, now: int) -> dict[str, Any]:
+        self.state = lease.pause(self.state, request, now, TIMING.ttl, TIMING.margin)
+        return self._held() if self.active else {}
+
+    def resume(self, request: wire.Request, now: int) -> dict[str, Any]:
+        self.state = lease.resume(self.state, request, now, TIMING.ttl)
+        return self._held() if self.active else {}
 
     def sync(self, _request: wire.Request, _now: int) -> dict[str, Any]:
         return {"result": "ok"}
@@ -191,13 +201,12 @@ class Pair:
             pair="joe",
             primary=nodes["pc-a"],
             standby=nodes["pc-b"],
-            timing=TIMING,
             telegram=TelegramSettings(api_base=self.bot.url, token_file=self.folder / "token", chat_id="1"),
             key=self.folder / "key",
             known_hosts=self.folder / "known_hosts",
             state=self.folder / "witness.sqlite",
             socket=self.folder / "watchdog.sock",
-            **{"holddown": 0.5, "absent_wait": 1, "grant_timeout": 5, "sync_timeout": 5, **more},
+            **{"timing": TIMING, "holddown": 0.5, "absent_wait": 1, "grant_timeout": 5, "sync_timeout": 5, **more},
         )
 
     @asynccontextmanager
@@ -205,7 +214,7 @@ class Pair:
         """A watchdog over the pair, with its control socket."""
         settings = self.settings(**more)
         store = Store(settings.state)
-        outbox = Outbox(settings.telegram, store)
+        outbox = Outbox(settings.chat, store)
         nodes = {node.name: Node(node, settings.key, settings.known_hosts) for node in settings.nodes}
         coordinator = Coordinator(settings, store, outbox, nodes)
         server = await Server(coordinator, settings.socket).open()

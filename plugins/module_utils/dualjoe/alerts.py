@@ -3,20 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any
 
 from .takeover import Decision, Sighting
 
 NOT_SERVED = frozenset({"nobody_fit", "alone", "sick_alone"})
+HELD_BACK = frozenset({"paused", "observing"})  # a move is due and not made
+STRAY_SECONDS = 600.0  # a gateway that was started without a lease is told of for so long
+
+
+@dataclass(frozen=True)
+class Told:
+    """A trouble that people know of: its text, and when they were last told, in monotonic seconds."""
+
+    text: str
+    at: float
+
+
+def news(
+    told: Mapping[str, Told], troubles: Mapping[str, str], now: float, reminder: float
+) -> tuple[dict[str, Told], list[str]]:
+    """What people know after this moment, and what to tell them for that: a trouble once when it begins, again every
+    ``reminder`` seconds while it lasts, and once when it is over."""
+    known, texts = {}, []
+    for key, text in troubles.items():
+        before = told.get(key)
+        due = before is None or now - before.at >= reminder
+        if due:
+            texts.append(text if before is None else f"Still so: {text}")
+        known[key] = Told(text, now) if before is None or due else Told(text, before.at)
+    texts += [over(key) for key in told if key not in troubles]
+    return known, texts
 
 
 def standing(decision: Decision, sightings: Mapping[str, Sighting], confirm_checks: int) -> dict[str, str]:
     """Every trouble of this moment: a key that stays the same while it lasts -> its text."""
     found = {}
-    if decision.situation in NOT_SERVED:
+    if decision.situation in NOT_SERVED | HELD_BACK:
         found["service"] = f"Joe is not served as he should be: {decision.reason}. Look at 'dualjoe status' on T440."
     if decision.situation == "promised":
         found["witness"] = f"No failover, although T440 would want one: {decision.reason}. Look at T440's network."
+    pause = decision.record.pause
+    if pause is not None:
+        until = datetime.fromtimestamp(pause.until, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+        found["paused"] = (
+            f"Paused until {until} by {pause.by} ({pause.reason}): nobody takes over meanwhile, whatever happens."
+            " 'dualjoe resume' on T440 ends it."
+        )
     for s in sightings.values():
         if s.failures >= confirm_checks and s.node != decision.record.holder:
             found[f"lost {s.node}"] = (
@@ -32,10 +67,38 @@ def _of_node(sighting: Sighting) -> dict[str, str]:
     if not sighting.fit:
         why = "; ".join(map(str, sighting.probe.get("unfit", []))) or "it does not say why"
         found[f"unfit {sighting.node}"] = f"{sighting.node} could not run the gateway now: {why}."
+    stray = sighting.probe.get("stray_seconds_ago")
+    if stray is not None and stray < STRAY_SECONDS:
+        found[f"stray {sighting.node}"] = (
+            f"The gateway on {sighting.node} was started without a lease, and the guard has stopped it. To have Joe"
+            " serve there, use 'dualjoe switchover' on T440; who started it is told by 'journalctl' there."
+        )
+    if sighting.probe.get("forced"):
+        found[f"forced {sighting.node}"] = (
+            f"{sighting.node} runs Joe on an operator's word, without a lease. T440 takes over now."
+        )
     for name, job in sorted(sighting.probe.get("jobs", {}).items()):
         if isinstance(job, dict) and job.get("result") in ("failed", "unreadable"):
             text = f"Job {name} on {sighting.node} failed: {job.get('message') or 'no reason given'}"
             found[f"job {sighting.node} {name}"] = text
+    return found
+
+
+def of_node(node: str, peer: str, witness_silent: float | None, forced: bool) -> dict[str, str]:
+    """What a node tells by itself, because T440 cannot. ``witness_silent``: seconds since T440 was last heard, where
+    that is too long."""
+    found = {}
+    if forced:
+        found["forced"] = (
+            f"{node} runs Joe on an operator's word, without a lease. Do not switch {peer} on before T440 is back: run"
+            " site.yml for T440, and see 'dualjoe status' there."
+        )
+    if witness_silent is not None:
+        found["witness"] = (
+            f"{node} has not heard T440 for {witness_silent / 60:.0f} min. Joe goes on while {node} and {peer} hear"
+            " each other, but nobody would take over. Look at T440: power, network, 'systemctl status"
+            " dualjoe-watchdog'."
+        )
     return found
 
 
@@ -45,7 +108,10 @@ def over(key: str) -> str:
     node, _, job = what.partition(" ")
     ends = {
         "service": "Joe is served as he should be again.",
-        "witness": "T440 and the nodes agree again.",
+        "witness": "T440 and the nodes hear each other again.",
+        "paused": "the pause. Joe is watched again.",
+        "stray": f"nothing runs without a lease on {node}.",
+        "forced": "every gateway runs on a lease of T440 again.",
         "lost": f"{node} answers T440 again.",
         "unfit": f"{node} could run the gateway again.",
         "job": f"Job {job} on {node} works again.",

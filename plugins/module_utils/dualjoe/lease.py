@@ -12,15 +12,21 @@ from .timing import DRIFT
 from .wire import Refused, Request, Stamp
 
 SECOND = 1_000_000_000
+FOREVER = 2**62  # the deadline of a term on the operator's word; nanoseconds
+FORCED_LEAP = 1000  # a forced epoch is so far above what this node knows: there may have been terms it never heard of
 
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to run the gateway. ``ending``: the stop has begun, and no renewal takes it back."""
+    """The right to run the gateway. ``ending``: the stop has begun, and no renewal takes it back. Until
+    ``paused_until`` people work on the pair, and no renewal is needed. ``forced``: it stands on the operator's word
+    that the peer is off."""
 
     epoch: int
     deadline: int
     ending: bool = False
+    paused_until: int = 0
+    forced: bool = False
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,9 @@ class NodeState:
 
     ``epoch`` (highest ever accepted) and ``term`` (epoch of this node's last own lease) are durable; the lease lives in
     memory only, so none survives a reboot or a restart of the guard. Until ``promised_until`` this node takes no grant,
-    because its peer may be running on its word.
+    because its peer may be running on its word; until ``held_until``, because its peer is paused. ``hold`` is the
+    length of that pause in nanoseconds, and durable: after a boot, whose clock begins anew, all of it is kept again.
+    ``paused_at`` is the stamp of the pause.
     """
 
     boot_id: str
@@ -37,12 +45,17 @@ class NodeState:
     term: int
     lease: Lease | None = None
     promised_until: int = 0
+    hold: int = 0
+    held_until: int = 0
+    paused_at: int = 0
 
 
-def started(boot_id: str, epoch: int, term: int, now: int, hold_ns: int) -> NodeState:
+def started(boot_id: str, epoch: int, term: int, now: int, hold_ns: int, hold: int = 0) -> NodeState:
     """A guard that has just started. It may have promised before, and forgotten it, for ``hold_ns``. Not so where the
-    highest epoch it ever saw is of a lease of its own: a promise would have been stored under a higher one."""
-    return NodeState(boot_id, epoch, term, promised_until=0 if epoch == term else now + hold_ns)
+    highest epoch it ever saw is of a lease of its own: a promise would have been stored under a higher one. ``hold``:
+    the stored length of a pause."""
+    promised_until = 0 if epoch == term else now + hold_ns
+    return NodeState(boot_id, epoch, term, None, promised_until, hold, now + hold if hold else 0)
 
 
 def stamp(state: NodeState, now: int) -> Stamp:
@@ -63,6 +76,14 @@ def _deadline(state: NodeState, request: Request, now: int) -> int:
 def renew(state: NodeState, request: Request, now: int) -> NodeState:
     """Lengthen the running lease. A late or repeated renewal adds nothing."""
     deadline = _deadline(state, request, now)
+    lease = _running(state, request)
+    if lease.forced:  # the witness is back: from now on this is a lease like any other
+        return replace(state, lease=replace(lease, deadline=deadline, forced=False))
+    return replace(state, lease=replace(lease, deadline=max(lease.deadline, deadline)))
+
+
+def _running(state: NodeState, request: Request) -> Lease:
+    """The lease that ``request`` is about; Refused where it is another one, or over."""
     lease = state.lease
     if lease is None:
         raise Refused("not_active", "this node holds no lease")
@@ -70,7 +91,7 @@ def renew(state: NodeState, request: Request, now: int) -> NodeState:
         raise Refused("stale_epoch", f"this node's lease is of epoch {lease.epoch}, not {request.epoch}")
     if lease.ending:
         raise Refused("ending", "the lease is ending and the gateway is being stopped")
-    return replace(state, lease=replace(lease, deadline=max(lease.deadline, deadline)))
+    return lease
 
 
 def grant(state: NodeState, request: Request, now: int, stop_ns: int) -> NodeState:
@@ -80,11 +101,26 @@ def grant(state: NodeState, request: Request, now: int, stop_ns: int) -> NodeSta
         raise Refused("stale_epoch", f"epoch {request.epoch} is not above {state.epoch}")
     if state.lease is not None:
         raise Refused("active", f"this node is active with epoch {state.lease.epoch}")
-    if now < state.promised_until:
+    if bound_until(state) > now:
         raise Refused("promised", f"this node has promised its peer not to take over for {promise_left(state, now)} s")
     if deadline - stop_ns <= now:
         raise Refused("late", "the grant came too late: its lease is over, or too short to start")
-    return replace(state, epoch=request.epoch, term=request.epoch, lease=Lease(request.epoch, deadline))
+    return _term(state, Lease(request.epoch, deadline))
+
+
+def _term(state: NodeState, lease: Lease) -> NodeState:
+    return replace(state, epoch=lease.epoch, term=lease.epoch, lease=lease, hold=0, held_until=0)
+
+
+def force(state: NodeState, now: int) -> NodeState:
+    """Begin a term on the operator's word that the peer is off and stays off. It ends with the guard, the boot, a
+    revoke, or when the peer turns out to be active."""
+    if state.lease is not None:
+        raise Refused("active", f"this node is active with epoch {state.lease.epoch}")
+    if bound_until(state) > now:
+        told = f"this node's promise to its peer still binds it for {promise_left(state, now)} s"
+        raise Refused("promised", f"{told}: the peer was alive a moment ago; try again then")
+    return _term(state, Lease(state.epoch + FORCED_LEAP, FOREVER, forced=True))
 
 
 def revoke(state: NodeState, request: Request) -> NodeState:
@@ -119,9 +155,56 @@ def extend(state: NodeState, epoch: int, asked_at: int, ttl: float) -> NodeState
     return replace(state, lease=replace(lease, deadline=max(lease.deadline, asked_at + round(ttl * SECOND))))
 
 
+def bound_until(state: NodeState) -> int:
+    """Until when this node takes no grant, on its own word."""
+    return max(state.promised_until, state.held_until)
+
+
 def promise_left(state: NodeState, now: int) -> float:
     """For how many seconds this node's own word binds it; 0 when it is free."""
-    return round(max(0, state.promised_until - now) / SECOND, 3)
+    return round(max(0, bound_until(state) - now) / SECOND, 3)
+
+
+def _fresh(state: NodeState, request: Request, now: int, ttl: float) -> Stamp:
+    """The stamp of a request that must not come late."""
+    _deadline(state, request, now)
+    assert request.stamp is not None
+    if now - request.stamp.nanoseconds > ttl * SECOND:
+        raise Refused("late", "the request came too late")
+    return request.stamp
+
+
+def pause(state: NodeState, request: Request, now: int, ttl: float, margin: float) -> NodeState:
+    """People are going to work on the pair. The active node runs on for ``request.ttl`` seconds without renewals; the
+    passive one takes no grant for as long, on any clock (the caller stores that before it answers). ``ttl``: of a
+    lease."""
+    stamp = _fresh(state, request, now, ttl)
+    if state.lease is not None:
+        lease, until = _running(state, request), stamp.nanoseconds + round(request.ttl * SECOND)
+        return replace(state, lease=replace(lease, deadline=max(lease.deadline, until), paused_until=until))
+    if request.epoch < state.epoch:
+        raise Refused("stale_epoch", f"epoch {request.epoch} is below {state.epoch}")
+    hold = hold_ns(request.ttl, margin)
+    return replace(state, epoch=request.epoch, hold=hold, held_until=now + hold, paused_at=stamp.nanoseconds)
+
+
+def resume(state: NodeState, request: Request, now: int, ttl: float) -> NodeState:
+    """The work is over: the active node's lease is cut back to an ordinary one; the passive one may be granted."""
+    stamp = _fresh(state, request, now, ttl)
+    if state.lease is not None:
+        lease, until = _running(state, request), _deadline(state, request, now)
+        return replace(state, lease=replace(lease, deadline=min(lease.deadline, until), paused_until=0))
+    if request.epoch < state.epoch:
+        raise Refused("stale_epoch", f"epoch {request.epoch} is below {state.epoch}")
+    if stamp.nanoseconds < state.paused_at:
+        raise Refused("late", "the request is older than the pause")
+    return replace(state, epoch=request.epoch, hold=0, held_until=0)
+
+
+def paused_left(state: NodeState, now: int) -> float:
+    """Seconds until the pause is over as far as this node knows; 0 where there is none."""
+    until = state.held_until if state.lease is None else state.lease.paused_until
+    return round(max(0, until - now) / SECOND, 3)
 
 
 def begin_end(state: NodeState) -> NodeState:
@@ -140,5 +223,7 @@ def duty(state: NodeState, now: int, stop_ns: int) -> str:
 
 
 def seconds_left(state: NodeState, now: int) -> float | None:
-    """Until the deadline; None without a lease."""
-    return None if state.lease is None else round((state.lease.deadline - now) / SECOND, 3)
+    """Until the deadline; None without a lease, and where it stands on the operator's word."""
+    if state.lease is None or state.lease.forced:
+        return None
+    return round((state.lease.deadline - now) / SECOND, 3)

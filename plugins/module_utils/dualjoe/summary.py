@@ -11,6 +11,8 @@ def of_pair(status: Mapping[str, Any]) -> list[str]:
     """What the watchdog's status says."""
     lines = [f"Pair {status['pair']}: {status['situation']}, {status['reason']} (epoch {status['epoch']})"]
     lines += [f"  {name:<8} {node['home']:<8} {_node(node)}" for name, node in sorted(status["nodes"].items())]
+    if status.get("mode") == "observe":
+        lines.append("  Only observing: nobody is moved unless you ask for it.")
     lines += [f"  ! {trouble}" for trouble in status["troubles"]]
     if status["stays_away"]:
         lines.append("  Joe stays on the standby until a failback is asked for.")

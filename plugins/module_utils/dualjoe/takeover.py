@@ -8,23 +8,27 @@ situation                                          action
 =================================================  ==================================================================
 a node reports an epoch above the record           adopt it; if that node is active, it is the holder
 a node is active in a term that is over            revoke it
+paused, and a node does not know                   pause the passive node first, then the holder
+no longer paused, and a node does not know         resume the holder first, then the passive node
+paused, or only observing: a move would be due     renew the holder, and say what would be done
 a grant is due, but the node has promised its peer wait: the peer is alive for it
 holder unknown, a node is active                   it is the holder
 holder unknown, a lease may still run              wait
 holder unknown                                     grant the node with the newest memory; for one node alone, wait
-nobody holds (a revoke was confirmed)              planned move: sync the target; then grant it
+nobody holds (revoked or fenced, confirmed)        planned move: sync the target; then grant it
 holder heard and active, still starting            renew
-holder heard and active, move wanted, target fit   revoke the holder
+holder heard and active, move wanted, target fit   sync the target, then revoke the holder
 holder heard and active, gateway sick              revoke the holder if the other node is fit, else renew
-holder heard and active, home node well for long   revoke the holder (failback)
+holder heard and active, home node well for long   the same as a move wanted (failback)
 holder heard and active                            renew
 holder heard and passive                           grant it again; unfit: revoke, so that the other node can have it
 holder missed a check                              wait
-holder silent, its lease may still run             wait
+holder silent, its lease may still run             wait; with a fence hook, and silent for its peer too, fence it
 holder silent                                      grant the other node
 =================================================  ==================================================================
 
-Times are seconds of one monotonic clock of the witness that also runs while it is suspended (CLOCK_BOOTTIME).
+Times are seconds of one monotonic clock of the witness that also runs while it is suspended (CLOCK_BOOTTIME). The wall
+clock, which may jump, decides only on what cannot harm: the end of a pause, and how long a move home is put off.
 """
 
 from __future__ import annotations
@@ -35,24 +39,44 @@ from typing import Any
 
 from .timing import Timing
 
+WITNESS = "witness"  # who asked for a move that nobody asked for
+UNASKED_MOVES = frozenset({"failing_over", "failing_back"})
+HOUR = 3600.0  # failovers of so many seconds count; also the longest hold-down
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Nobody is moved until ``until`` (seconds of the wall clock), because ``by`` asked for it."""
+
+    until: float
+    by: str
+    reason: str
+
 
 @dataclass(frozen=True)
 class Record:
     """What the witness must not forget. Stored durably before any action that follows from it.
 
     ``epoch``: the highest epoch ever granted. ``holder``: the node it was granted to; None when unknown, or when nobody
-    holds it for certain (``vacant``). ``target``: the node a move in progress goes to. ``synced``: the target has
-    fetched the memory for that move. ``home_hold``: an operator moved Joe away from home, so no automatic failback.
+    holds it for certain (``vacant``). ``target``: the node a move in progress goes to. ``prepared``: the target has
+    fetched the memory once while the holder still serves, so that little is left to fetch when nobody does. ``synced``:
+    it has fetched all of it. ``home_hold``: an operator moved Joe away from home, so no automatic failback. ``quiet``:
+    the longest that a lease granted in this term may need to be over, in seconds, also when the timing is changed
+    meanwhile. ``failovers``: when the latest ones were, in seconds of the wall clock.
     """
 
     epoch: int = 0
     holder: str | None = None
     vacant: bool = False
     target: str | None = None
+    prepared: bool = False
     synced: bool = False
     move_by: str | None = None
     move_reason: str | None = None
     home_hold: bool = False
+    pause: Pause | None = None
+    quiet: float = 0.0
+    failovers: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,6 +123,15 @@ class Sighting:
         """Until when it takes no grant, because it has promised its peer. As last heard; it may have promised since."""
         return (self.heard_at or 0.0) + float(self.probe.get("promise_left") or 0.0)
 
+    def paused_until(self) -> float:
+        """Until when it knows that the pair is paused."""
+        return (self.heard_at or 0.0) + float(self.probe.get("paused_left") or 0.0)
+
+    @property
+    def paused(self) -> bool:
+        """It runs on without renewals (active), or takes no grant (passive), because people work on the pair."""
+        return float(self.probe.get("paused_left") or 0.0) > 0
+
     @property
     def gateway(self) -> str:
         return str(self.probe.get("gateway", {}).get("state", "unknown"))
@@ -106,13 +139,16 @@ class Sighting:
 
 @dataclass(frozen=True)
 class World:
-    """Now, as the witness sees it. ``busy``: node -> the slow verb (grant, revoke, sync) it is answering."""
+    """Now, as the witness sees it. ``busy``: node -> the verb (grant, revoke, sync, ...) it is answering. ``wall``: the
+    wall clock, in seconds."""
 
     now: float
     started_at: float
     sightings: Mapping[str, Sighting]
     last_lease_sent_at: float | None = None
+    last_pause_sent_at: float | None = None
     busy: Mapping[str, str] = field(default_factory=dict)
+    wall: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -125,6 +161,8 @@ class Policy:
     auto_failback: bool = True
     holddown: float = 300.0  # the home node must be fit for so long before the move home
     absent_wait: float = 180.0  # a holder that was never heard is waited for so long
+    observe: bool = False  # say what would be done, and move nobody
+    fence: bool = False  # there is a hook that can switch a node off for certain
 
     def other(self, node: str) -> str:
         return self.standby if node == self.primary else self.primary
@@ -132,11 +170,13 @@ class Policy:
 
 @dataclass(frozen=True)
 class Action:
-    """One verb for one node: ``renew``, ``grant``, ``revoke`` (with epoch) or ``sync``."""
+    """One verb for one node: ``renew``, ``grant``, ``revoke``, ``resume`` and ``pause`` with epoch (and, for a pause,
+    ``seconds``), ``sync``; or ``fence``, which is not asked of the node but of the hook."""
 
     verb: str
     node: str
     epoch: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -149,10 +189,18 @@ class Decision:
     actions: tuple[Action, ...] = ()
 
 
-def quiet_at(world: World, policy: Policy) -> float:
-    """When every lease that may have been sent to anyone is over, on any clock."""
+def quiet_at(record: Record, world: World, policy: Policy) -> float:
+    """When every lease that may have been sent to anyone is over, on any clock; but for paused ones, whose passive node
+    takes no grant."""
     last = world.started_at if world.last_lease_sent_at is None else world.last_lease_sent_at
-    return last + policy.timing.quiet_seconds
+    return last + max(record.quiet, policy.timing.quiet_seconds)
+
+
+def holddown(record: Record, world: World, policy: Policy) -> float:
+    """How long the home node must be well before the move home: doubled for each failover of the last hour but the
+    first, up to an hour. It only ever delays a move home; nobody is kept from taking over."""
+    recent = sum(0 <= world.wall - at < HOUR for at in record.failovers)
+    return float(min(policy.holddown * 2 ** max(0, recent - 1), max(policy.holddown, HOUR)))
 
 
 def newest_first(world: World, policy: Policy) -> list[Sighting]:
@@ -163,11 +211,20 @@ def newest_first(world: World, policy: Policy) -> list[Sighting]:
 
 def decide(record: Record, world: World, policy: Policy) -> Decision:
     """The next step. See the table at the top of this module."""
-    record = _adopt(record, world)
+    record = _pause_over(_adopt(record, world), world)
     stray = next((s for s in world.sightings.values() if _astray(s, record, world)), None)
     if stray is not None:
         reason = f"{stray.node} is active with epoch {stray.epoch}, and {record.epoch} is not its own"
         return Decision(record, "stray", reason, (Action("revoke", stray.node, record.epoch),))
+    decision = _mend_pause(record, world, policy) or _serve(record, world, policy)
+    if decision.situation in UNASKED_MOVES and (policy.observe or record.pause is not None):
+        situation = "observing" if record.pause is None else "paused"
+        reason = f"nothing is moved now; otherwise: {decision.reason}"
+        return Decision(record, situation, reason, _renewal(record, world))
+    return decision
+
+
+def _serve(record: Record, world: World, policy: Policy) -> Decision:
     if record.vacant:
         return _fill_vacancy(record, world, policy)
     if record.holder is None:
@@ -175,7 +232,7 @@ def decide(record: Record, world: World, policy: Policy) -> Decision:
     holder = world.sightings[record.holder]
     if world.busy.get(holder.node) == "revoke":
         return Decision(record, "revoking", f"{holder.node} is stopping")
-    if holder.heard and holder.active and holder.epoch == record.epoch:
+    if _renewal(record, world):
         return _holder_active(record, holder, world, policy)
     if holder.heard:
         return _holder_passive(record, holder, world, policy)
@@ -186,15 +243,79 @@ def _adopt(record: Record, world: World) -> Record:
     """A node that knows a higher epoch, or is active while no holder is known, knows more than the record."""
     for s in world.sightings.values():
         if s.heard and s.epoch > record.epoch:
-            record = Record(epoch=s.epoch, holder=s.node if s.active else None, home_hold=record.home_hold)
+            record = replace(
+                _given_up(record),
+                epoch=s.epoch,
+                holder=s.node if s.active else None,
+                vacant=False,
+                synced=False,
+                pause=record.pause or _told_pause(s, world),
+            )
         elif s.heard and s.active and s.epoch == record.epoch and record.holder is None and not record.vacant:
             record = replace(record, holder=s.node)
     return record
 
 
+def _told_pause(s: Sighting, world: World) -> Pause | None:
+    """A pause that the node knows of and the witness does not, because its own record is lost."""
+    left = float(s.probe.get("paused_left") or 0.0)
+    return Pause(world.wall + left, s.node, "it was paused before the watchdog's record was lost") if left else None
+
+
 def _astray(s: Sighting, record: Record, world: World) -> bool:
     """Whether a node serves in a term that is over. On its peer's promises it could go on with that for ever."""
     return s.heard and s.active and s.epoch < record.epoch and not world.busy
+
+
+def _renewal(record: Record, world: World) -> tuple[Action, ...]:
+    """The holder's next renewal, where it can have one."""
+    holder = world.sightings.get(record.holder or "")
+    if holder is None or not holder.heard or not holder.active or holder.epoch != record.epoch:
+        return ()
+    return (Action("renew", holder.node, record.epoch),)
+
+
+def _pause_over(record: Record, world: World) -> Record:
+    over = record.pause is not None and world.wall >= record.pause.until
+    return replace(record, pause=None) if over else record
+
+
+def _mend_pause(record: Record, world: World, policy: Policy) -> Decision | None:
+    """Tell the nodes of a pause, or of its end, where they do not know.
+
+    Two must agree that nobody takes over: the witness, and the passive node, which keeps its word also when the witness
+    is lost. So the passive node is bound before the holder is let run without renewals, and is freed after it.
+    """
+    holder = world.sightings.get(record.holder or "")
+    if world.busy:
+        return None
+    if not _renewal(record, world):
+        nobody_runs = record.vacant or (holder is not None and holder.heard and not holder.active)
+        bound = next((s for s in world.sightings.values() if s.heard and not s.active and s.paused), None)
+        done = record.pause is None and nobody_runs and bound is not None
+        return _resume(record, bound, world, policy) if done and bound is not None else None
+    assert holder is not None
+    other = world.sightings[policy.other(holder.node)]
+    if record.pause is not None:
+        until = world.now + record.pause.until - world.wall
+        late = until - policy.timing.quiet_seconds  # its stamp, and with it its pause, is a little old
+        unaware = next((s for s in (other, holder) if not s.paused or s.paused_until() < late), None)
+        if unaware is None or not unaware.heard:
+            return None
+        action = Action("pause", unaware.node, record.epoch, max(1.0, record.pause.until - world.wall))
+        reason = f"{unaware.node} is told of the pause"
+        return Decision(record, "pausing", reason, (action, *_renewal(record, world)))
+    unaware = next((s for s in (holder, other) if s.paused and s.heard), None)
+    return None if unaware is None else _resume(record, unaware, world, policy)
+
+
+def _resume(record: Record, node: Sighting, world: World, policy: Policy) -> Decision | None:
+    last_pause = world.started_at if world.last_pause_sent_at is None else world.last_pause_sent_at
+    if not node.active and world.now < last_pause + policy.timing.quiet_seconds:
+        return None  # a pause that is still on its way to the holder may yet take effect
+    reason = f"{node.node} is told that the pause is over"
+    action = Action("resume", node.node, record.epoch)
+    return Decision(record, "resuming", reason, (action, *(a for a in _renewal(record, world) if a.node != node.node)))
 
 
 def _grant(record: Record, node: str, world: World, policy: Policy, situation: str, reason: str) -> Decision:
@@ -204,12 +325,23 @@ def _grant(record: Record, node: str, world: World, policy: Policy, situation: s
         told = f"{node} has promised {other} not to take over for {left:.0f} s more"
         return Decision(record, "promised", f"{told} ({reason})")
     epoch = record.epoch + 1
-    stored = Record(epoch=epoch, holder=node, home_hold=record.home_hold and node != policy.primary)
+    stored = Record(
+        epoch=epoch,
+        holder=node,
+        home_hold=record.home_hold and node != policy.primary,
+        pause=record.pause,
+        quiet=policy.timing.quiet_seconds,
+        failovers=_with_failover(record, world) if situation == "failing_over" else record.failovers,
+    )
     return Decision(stored, situation, reason, (Action("grant", node, epoch),))
 
 
+def _with_failover(record: Record, world: World) -> tuple[float, ...]:
+    return (*(at for at in record.failovers if 0 <= world.wall - at < HOUR), world.wall)
+
+
 def _find_holder(record: Record, world: World, policy: Policy) -> Decision:
-    quiet = quiet_at(world, policy)
+    quiet = quiet_at(record, world, policy)
     if world.now < quiet:
         return Decision(record, "settling", f"a lease may still run for {quiet - world.now:.0f} s")
     fit = newest_first(world, policy)
@@ -244,26 +376,44 @@ def _revoke(record: Record, policy: Policy, situation: str, by: str, reason: str
     return Decision(stored, situation, reason, (Action("revoke", record.holder, record.epoch),))
 
 
+def _rescue(record: Record, world: World, policy: Policy, reason: str) -> Decision:
+    """Take the lease from a holder that cannot serve."""
+    return _revoke(replace(record, failovers=_with_failover(record, world)), policy, "failing_over", WITNESS, reason)
+
+
+def _planned(record: Record, holder: Sighting, world: World, policy: Policy) -> Decision:
+    """The next step of a move whose target is fit: fetch what can be fetched while Joe serves, then stop him there."""
+    target, by = policy.other(holder.node), record.move_by or WITNESS
+    reason = record.move_reason or "move"
+    situation = "failing_back" if by == WITNESS else "moving"
+    if record.prepared:
+        return _revoke(record, policy, situation, by, reason)
+    actions = () if target in world.busy else (Action("sync", target),)
+    return Decision(record, situation, reason, (*_renewal(record, world), *actions))
+
+
 def _holder_active(record: Record, holder: Sighting, world: World, policy: Policy) -> Decision:
     other = world.sightings[policy.other(holder.node)]
-    if holder.node in world.busy:
-        return Decision(record, "granting", f"{holder.node} is starting", (Action("renew", holder.node, record.epoch),))
+    if world.busy.get(holder.node) == "grant":
+        return Decision(record, "granting", f"{holder.node} is starting", _renewal(record, world))
     if record.target == other.node:
         if other.fit:
-            return _revoke(record, policy, "moving", record.move_by or "witness", record.move_reason or "move")
-        record = replace(record, target=None, move_by=None, move_reason=None)
-    renew = (Action("renew", holder.node, record.epoch),)
+            return _planned(record, holder, world, policy)
+        record = _given_up(record)
+    renew = _renewal(record, world)
     if holder.gateway == "failed" or holder.sick >= policy.timing.confirm_checks:
         detail = holder.probe.get("gateway", {}).get("detail") or holder.gateway
         reason = f"the gateway on {holder.node} does not serve: {detail}"
         if other.fit:
-            return _revoke(record, policy, "failing_over", "witness", reason)
+            return _rescue(record, world, policy, reason)
         return Decision(record, "sick_alone", f"{reason}; {other.node} cannot take over", renew)
     if holder.node != policy.primary and policy.auto_failback and not record.home_hold and other.fit_since is not None:
-        left = other.fit_since + policy.holddown - world.now
+        wanted = holddown(record, world, policy)
+        left = other.fit_since + wanted - world.now
         if other.fit and left <= 0:
-            reason = f"{other.node} has been well for {policy.holddown:.0f} s"
-            return _revoke(record, policy, "failing_back", "witness", reason)
+            reason = f"{other.node} has been well for {wanted:.0f} s"
+            wish = replace(record, target=other.node, prepared=False, move_by=WITNESS, move_reason=reason)
+            return _planned(wish, holder, world, policy)
         if other.fit:
             return Decision(record, "away", f"{other.node} is well; moving home in {left:.0f} s", renew)
     if holder.node != policy.primary:
@@ -273,13 +423,13 @@ def _holder_active(record: Record, holder: Sighting, world: World, policy: Polic
 
 def _holder_passive(record: Record, holder: Sighting, world: World, policy: Policy) -> Decision:
     if holder.node in world.busy:
-        return Decision(record, "granting", f"{holder.node} is starting")
+        return Decision(record, "granting", f"{holder.node} is busy with {world.busy[holder.node]}")
     other = world.sightings[policy.other(holder.node)]
     if holder.fit:
         return _grant(record, holder.node, world, policy, "regranting", f"{holder.node} lost its lease and is back")
     if other.fit:
         unfit = ", ".join(map(str, holder.probe.get("unfit", []))) or "it does not say why"
-        return _revoke(record, policy, "failing_over", "witness", f"{holder.node} is not fit: {unfit}")
+        return _rescue(record, world, policy, f"{holder.node} is not fit: {unfit}")
     return Decision(record, "nobody_fit", "no node is heard and fit to run the gateway")
 
 
@@ -290,17 +440,30 @@ def _holder_silent(record: Record, holder: Sighting, world: World, policy: Polic
         return Decision(record, "missed", f"{holder.node} missed {holder.failures} check(s)")
     if not other.heard:
         return Decision(record, "alone", "the witness hears neither node")
-    wait_until = quiet_at(world, policy)
+    wait_until = quiet_at(record, world, policy)
     # A node that was itself away may be first to boot after a power cut: give the one with newer memory its time.
     if holder.heard_at is None or (other.heard_since or 0) > holder.heard_at:
         wait_until = max(wait_until, last + policy.absent_wait)
     seen = " (it still reaches it)" if other.probe.get("peer_reachable") else ""
     silence = f"{holder.node} has been silent for {world.now - last:.0f} s{seen}"
+    if policy.fence and world.now < wait_until and other.fit and other.probe.get("peer_reachable") is False:
+        return _fence(record, holder, silence, world, policy)
     if world.now < wait_until:
         return Decision(record, "silent", f"{silence}; {wait_until - world.now:.0f} s until its lease is surely over")
     if not other.fit:
         return Decision(record, "nobody_fit", f"{silence} and {other.node} is not fit")
     return _grant(record, other.node, world, policy, "failing_over", silence)
+
+
+def _fence(record: Record, holder: Sighting, reason: str, world: World, policy: Policy) -> Decision:
+    if record.pause is not None or policy.observe:
+        return Decision(record, "silent", f"{reason}; it is not fenced now")
+    actions = () if holder.node in world.busy else (Action("fence", holder.node, record.epoch),)
+    return Decision(record, "fencing", reason, actions)
+
+
+def _given_up(record: Record) -> Record:
+    return replace(record, target=None, prepared=False, move_by=None, move_reason=None)
 
 
 def request_move(record: Record, to: str, by: str, reason: str, world: World, policy: Policy) -> tuple[Record, str]:
@@ -310,7 +473,9 @@ def request_move(record: Record, to: str, by: str, reason: str, world: World, po
     """
     hold = to == policy.standby
     if record.holder == to:
-        return replace(record, home_hold=hold, target=None), ""
+        return replace(_given_up(record), home_hold=hold), ""
+    if record.pause is not None:
+        return record, f"the pair is paused by {record.pause.by}; 'dualjoe resume' first"
     target = world.sightings[to]
     if record.holder is None and not record.vacant:
         return record, "it is not yet known who is active; try again in a minute"
@@ -318,34 +483,70 @@ def request_move(record: Record, to: str, by: str, reason: str, world: World, po
         return record, f"{to} does not answer the witness"
     if not target.fit:
         return record, f"{to} is not fit: {', '.join(map(str, target.probe.get('unfit', []))) or 'no reason given'}"
-    return replace(record, target=to, synced=False, move_by=by, move_reason=reason, home_hold=hold), ""
+    wish = replace(_given_up(record), target=to, synced=False, move_by=by, move_reason=reason)
+    return replace(wish, home_hold=hold), ""
+
+
+def request_pause(
+    record: Record, seconds: float, by: str, reason: str, world: World, policy: Policy
+) -> tuple[Record, str]:
+    """Ask for a pause of so many seconds, or for another end of the one there is. The record to store and, where it
+    cannot be done, why ('' is yes)."""
+    holder = world.sightings.get(record.holder or "")
+    if holder is None or not holder.heard or not holder.active or record.target is not None or world.busy:
+        return record, "Joe is not served by a node that answers, or a move is under way; see 'dualjoe status'"
+    other = world.sightings[policy.other(holder.node)]
+    if not other.heard:
+        told = f"{other.node} does not answer, and a pause needs its word that it will not take over"
+        return record, f"{told}; without it nobody takes over anyway"
+    return replace(record, pause=Pause(world.wall + seconds, by, reason)), ""
+
+
+def request_resume(record: Record) -> Record:
+    """End the pause, if there is one."""
+    return replace(record, pause=None)
+
+
+def declare_off(record: Record, node: str, world: World) -> tuple[Record, str]:
+    """An operator says that a node has no power, and will not get it back unseen. The record to store and, where that
+    cannot be, why ('' is yes)."""
+    if record.holder != node:
+        return record, f"{node} holds no lease, so nobody waits for it"
+    if world.sightings[node].heard or world.sightings[node].failures == 0:
+        return record, f"{node} answers, so it is not off"
+    return on_revoked(record, node, record.epoch), ""
 
 
 def on_revoked(record: Record, node: str, epoch: int) -> Record:
-    """The node confirmed that its gateway is stopped and that ``epoch`` is over for it."""
+    """The node confirmed that its gateway is stopped and that ``epoch`` is over for it; or it is off for certain."""
     if record.holder != node or record.epoch != epoch:
         return record
     return replace(record, holder=None, vacant=True)
 
 
 def on_synced(record: Record, node: str, good: bool, policy: Policy) -> Record:
-    """The sync of a planned move ended. Without it the move is taken back: nothing remembered is lost for tidiness."""
-    if not record.vacant or record.target != node:
+    """A sync of a planned move ended. Without it the move is taken back: nothing remembered is lost for tidiness."""
+    if record.target != node:
         return record
+    if not record.vacant:
+        return replace(record, prepared=True) if good else _given_up(record)
     if good:
         return replace(record, synced=True)
     return replace(record, target=policy.other(node), synced=True, move_reason=f"sync to {node} failed; rolled back")
 
 
-def on_grant_failed(record: Record, node: str, epoch: int, policy: Policy) -> Record:
-    """The node answered that its gateway did not become ready, is stopped, and that its lease is dropped."""
+def on_grant_failed(record: Record, node: str, epoch: int, world: World, policy: Policy) -> Record:
+    """The node answered that its gateway did not become ready, is stopped, and that its lease is dropped. The other one
+    is tried; where nobody is to be moved, the same one again."""
     if record.holder != node or record.epoch != epoch:
         return record
+    stays = policy.observe or record.pause is not None
     return replace(
         record,
         holder=None,
         vacant=True,
-        target=policy.other(node),
+        target=node if stays else policy.other(node),
         synced=True,
         move_reason=f"the gateway on {node} did not become ready",
+        failovers=_with_failover(record, world),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 DRIFT = 0.01  # two clocks may run this much apart; quartz is off by less than 0.0002
+MIN_SLACK = 0.25  # seconds: one look of the guard, and the kill
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Timing:
     verb_timeout: float = 4.0  # an answer to a short verb must be here by then
     stop: float = 6.0  # the guard begins a graceful stop this long before the deadline
     guard_watchdog: float = 3.0  # WatchdogSec of the guard's unit
+    slack: float = 1.0  # for a kill to take effect, and for the scheduler of a busy machine
 
     @property
     def quiet_seconds(self) -> float:
@@ -47,13 +49,15 @@ def mistakes(timing: Timing) -> list[str]:
             f"heartbeat x 2 + stop is {last_chance:g} s, ttl is {t.ttl:g} s: one lost renewal would stop a healthy"
             " gateway; lower heartbeat or stop, or raise ttl"
         )
-    # A guard that hangs is noticed by systemd within guard_watchdog; one second covers the kill and the scheduler.
-    worst = t.guard_watchdog + 1.0
+    # A guard that hangs is noticed by systemd within guard_watchdog.
+    worst = t.guard_watchdog + t.slack
     if t.margin < worst:
         found.append(
-            f"margin is {t.margin:g} s, the guard's worst case (guard_watchdog {t.guard_watchdog:g} s + 1 s) is"
-            f" {worst:g} s: two gateways could overlap; raise margin or lower guard_watchdog"
+            f"margin is {t.margin:g} s, the guard's worst case (guard_watchdog {t.guard_watchdog:g} s + slack"
+            f" {t.slack:g} s) is {worst:g} s: two gateways could overlap; raise margin or lower guard_watchdog"
         )
+    if t.slack < MIN_SLACK:
+        found.append(f"slack ({t.slack:g} s) must not be shorter than {MIN_SLACK:g} s: the guard looks every 0.2 s")
     if t.full_check < t.heartbeat:
         found.append(f"full_check ({t.full_check:g} s) must not be shorter than heartbeat ({t.heartbeat:g} s)")
     if t.verb_timeout + t.retry > t.heartbeat:

@@ -16,13 +16,15 @@ VERSION = 1
 MAX_LINE_BYTES = 65536
 MAX_EPOCH = 2**53 - 1  # JSON numbers stay exact up to here
 MAX_TTL_SECONDS = 600.0
+MAX_PAUSE_SECONDS = 7 * 86400.0
 
 _STAMP = re.compile(r"([0-9a-f-]{36}):(0|[1-9][0-9]{0,18})")
 
 # Which callers may use which verb. The forced command of the caller's key names the caller.
 VERBS_OF: dict[str, frozenset[str]] = {
-    "witness": frozenset({"probe", "renew", "grant", "revoke", "sync"}),
+    "witness": frozenset({"probe", "renew", "grant", "revoke", "pause", "resume", "sync"}),
     "peer": frozenset({"probe", "promise"}),
+    "root": frozenset({"probe", "force"}),
     "local": frozenset({"probe"}),
 }
 
@@ -79,6 +81,9 @@ _FIELDS: dict[str, frozenset[str]] = {
     "renew": frozenset({"epoch", "stamp", "ttl"}),
     "grant": frozenset({"epoch", "stamp", "ttl"}),
     "revoke": frozenset({"epoch"}),
+    "pause": frozenset({"epoch", "stamp", "ttl"}),
+    "resume": frozenset({"epoch", "stamp", "ttl"}),
+    "force": frozenset(),
     "promise": frozenset({"epoch", "ttl"}),
     "sync": frozenset(),
 }
@@ -114,7 +119,8 @@ def parse_request(raw: dict[str, Any], caller: str) -> Request:
             raise Refused("bad_request", "stamp must be a string")
         stamp = Stamp.parse(raw["stamp"])
     if "ttl" in allowed:
-        ttl = float(_number(raw["ttl"], "ttl", 1, MAX_TTL_SECONDS))
+        longest = MAX_PAUSE_SECONDS if verb == "pause" else MAX_TTL_SECONDS
+        ttl = float(_number(raw["ttl"], "ttl", 1, longest))
     full = raw.get("full", False)
     if not isinstance(full, bool):
         raise Refused("bad_request", "full must be true or false")

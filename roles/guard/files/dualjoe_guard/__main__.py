@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .daemon import Guard
 from .gateway import Gateway
+from .handover import take
 from .settings import BadSettings, load
 
 
@@ -29,7 +30,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stdout)
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     gateway = Gateway(settings.unit, settings.url, settings.health_deadline_seconds)
-    asyncio.run(Guard(settings, gateway, boot_id).serve())
+    asyncio.run(Guard(settings, gateway, boot_id, handover=take()).serve())
     return 0
 
 

@@ -6,13 +6,13 @@ What is allowed stands in ``dualjoe.lease``, the verdict on the gateway in ``dua
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import pwd
 import signal
 import socket
 import struct
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -21,11 +21,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from dualjoe import health, lease, sdnotify, wire
+from dualjoe import alerts, health, lease, sdnotify, wire
 from dualjoe.wire import Refused, Request
 
-from . import epochs
+from . import epochs, reports
 from .gateway import Command, Gateway, UnitState, run
+from .handover import Handover, become_successor, inherited
+from .people import People
 from .settings import Settings
 
 log = logging.getLogger("dualjoe-guard")
@@ -34,6 +36,8 @@ TICK_SECONDS = 0.2
 WATCH_SECONDS = 1.0
 PEER_SECONDS = 5.0  # a peer's answer must be here by then
 REQUEST_SECONDS = 5.0  # a caller must have sent its line by then
+TELL_SECONDS = 5.0
+SETTLE_SECONDS = 2.0  # systemd may still show a unit as running for a moment when its last process is gone
 CHECK_UNIT = "openclaw-gateway-check.service"
 SYNC_UNIT = "dualjoe-memory-sync.service"
 PUBLISH_UNIT = "dualjoe-memory-publish.service"
@@ -52,21 +56,26 @@ class Guard:
     """Owns the gateway's unit on one node."""
 
     def __init__(
-        self, settings: Settings, gateway: Gateway, boot_id: str, clock: Callable[[], int] = boot_clock
+        self,
+        settings: Settings,
+        gateway: Gateway,
+        boot_id: str,
+        clock: Callable[[], int] = boot_clock,
+        handover: Handover | None = None,
     ) -> None:
         self.settings = settings
         self._clock = clock
         self.gateway = gateway
         self.epoch_mistake = ""
-        epoch = term = 0
+        epoch = term = hold = 0
         try:
-            epoch, term = epochs.load(settings.root / "epoch.json")
+            epoch, term, hold = epochs.load(settings.root / "epoch.json")
         except epochs.BadEpochFile as error:
             self.epoch_mistake = str(error)
             log.error("no grant is accepted until the epoch file is mended: %s", error)
-        hold = lease.hold_ns(settings.ttl_seconds, settings.margin_seconds)
-        self.state = lease.started(boot_id, epoch, term, clock(), hold)
-        self.health = health.Health()
+        word = lease.hold_ns(settings.ttl_seconds, settings.margin_seconds)
+        self.state = inherited(lease.started(boot_id, epoch, term, clock(), word, hold), handover)
+        self.health = health.Health() if self.state.lease is None or handover is None else handover.health
         self.health_since = _utc_now()
         self.unfit: list[str] = []
         self.full_check = "unknown"
@@ -74,7 +83,13 @@ class Guard:
         self.peer_reachable: bool | None = None
         self._transition = asyncio.Lock()  # one grant or revoke at a time
         self._fencing = asyncio.Lock()
-        self._wanted = False  # the gateway was started for the lease at hand
+        # The gateway was started for the lease at hand.
+        self._wanted = self.state.lease is not None and handover is not None and handover.wanted
+        self._free_since = self._witness_at = self._seconds()
+        self._stray_at: float | None = None
+        self._answering = 0  # verbs that change something
+        self._reload = asyncio.Event()
+        self.people = People(settings.pair, settings.telegram, settings.reminder_seconds)
         self._background: set[asyncio.Task[Any]] = set()
         self._account_uid = _uid(settings.account)
 
@@ -111,6 +126,7 @@ class Guard:
     def _drop_lease(self) -> None:
         self.state = replace(self.state, lease=None)
         self._wanted = False
+        self._free_since = self._seconds()
         self._judged(health.stopped(self.health))
 
     # ---- the gateway
@@ -122,6 +138,8 @@ class Guard:
         if self.state.lease is None:
             if unit is not None and not unit.stopped and not self._fencing.locked():
                 log.error("the gateway runs without a lease: stopping it")
+                if unit.running and self._seconds() - self._free_since > SETTLE_SECONDS:
+                    self._stray_at = self._seconds()
                 await self._fence()
             return
         if self.state.lease.ending:
@@ -133,11 +151,13 @@ class Guard:
             return
         epoch = self.state.lease.epoch
         reading = await self.gateway.read()
-        verdict, restart = health.observe(self.health, reading, self._seconds(), self.settings.limits)
+        paused = lease.paused_left(self.state, self._clock()) > 0
+        limits = replace(self.settings.limits, max_restarts=0) if paused else self.settings.limits
+        verdict, restart = health.observe(self.health, reading, self._seconds(), limits)
         if not self._holds(epoch):
             return
         self._judged(verdict)
-        if restart:
+        if restart and not paused:  # people work on it
             log.warning("epoch=%d restarting the gateway: %s", epoch, verdict.detail)
             await self._fence()
             if self._holds(epoch):
@@ -196,6 +216,9 @@ class Guard:
             role="passive" if self.state.lease is None else "active",
             lease_left=lease.seconds_left(self.state, now),
             promise_left=lease.promise_left(self.state, now),
+            paused_left=lease.paused_left(self.state, now),
+            forced=self._forced,
+            stray_seconds_ago=None if self._stray_at is None else round(self._seconds() - self._stray_at, 1),
             gateway={
                 "state": self.health.state,
                 "since": self.health_since,
@@ -206,8 +229,8 @@ class Guard:
             },
             peer=self.settings.peer,
             peer_reachable=self.peer_reachable,
-            memory=self._memory(),
-            jobs=self._jobs(),
+            memory=reports.memory(self.settings.root),
+            jobs=reports.jobs(self.settings.root),
             fit=not self.unfit,
             unfit=self.unfit,
             time=_utc_now(),
@@ -218,28 +241,50 @@ class Guard:
         return wire.ok(epoch=self.state.epoch, lease_left=self._left())
 
     async def grant(self, request: Request) -> dict[str, Any]:
-        """Begin a term: store it, publish the memory, start the gateway, answer when it is ready."""
+        """Begin the term that the witness grants; answer when the gateway is ready."""
+        return await self._begin(lambda now: lease.grant(self.state, request, now, self.settings.stop_ns))
+
+    async def force(self, _request: Request) -> dict[str, Any]:
+        """Begin a term on the operator's word that the peer is off. What can be seen of that is looked at first."""
+        if self._forced:
+            return wire.ok(epoch=self.state.epoch, gateway=self.health.state, changed=False)
+        silent = self._seconds() - self._witness_at
+        if silent < self.settings.ttl_seconds:
+            told = f"the watchdog on T440 was heard {silent:.0f} s ago"
+            raise Refused("witness_alive", f"{told}: have it move Joe, with failover.yml without force")
+        answer = await self.ask_peer(wire.request("probe"))
+        if answer.get("error") != "unreachable":
+            raise Refused("peer_alive", f"{self.settings.peer} answers, so it is not off: switch it off first")
+        return dict(await self._begin(lambda now: lease.force(self.state, now)), changed=True)
+
+    async def _begin(self, begun: Callable[[int], lease.NodeState]) -> dict[str, Any]:
+        """A term: store it, publish the memory, start the gateway, return when it is ready."""
         began = self._seconds()
         async with self._transition:
             if self.epoch_mistake:
                 raise Refused("no_epoch_file", self.epoch_mistake)
-            granted = lease.grant(self.state, request, self._clock(), self.settings.stop_ns)
-            await self._store(granted)
+            state = begun(self._clock())
+            await self._store(state)
             self._judged(health.Health())
             self.full_check, self.full_checks = "unknown", 0
-            self.state = granted
-        log.info("epoch=%d granted, %s s left", request.epoch, self._left())
+            self.state = state
+        epoch = state.epoch
+        log.info("epoch=%d %s", epoch, "begun on the operator's word" if self._forced else f"granted, {self._left()} s")
         published = await run("systemctl", "start", PUBLISH_UNIT, timeout=self.settings.publish_seconds)
         if not published.ok:  # memory never blocks a takeover; the reply and the job's result tell
-            log.error("epoch=%d the memory was not published: %s", request.epoch, published.output)
-        await self._serve(request.epoch)
+            log.error("epoch=%d the memory was not published: %s", epoch, published.output)
+        await self._serve(epoch)
         return wire.ok(
-            epoch=request.epoch,
+            epoch=epoch,
             gateway=self.health.state,
             published=published.ok,
-            memory=self._memory(),
+            memory=reports.memory(self.settings.root),
             start_seconds=round(self._seconds() - began, 3),
         )
+
+    @property
+    def _forced(self) -> bool:
+        return self.state.lease is not None and self.state.lease.forced
 
     async def _serve(self, epoch: int) -> None:
         """Start the gateway and wait until it serves. Otherwise stop it, drop the lease and raise Refused."""
@@ -280,27 +325,54 @@ class Guard:
         if request.ttl > self.settings.ttl_seconds:
             raise Refused("bad_request", f"a promise is for at most {self.settings.ttl_seconds:g} s here")
         async with self._transition:
-            promised = lease.promise(self.state, request, self._clock(), self.settings.margin_seconds)
-            if promised.epoch != self.state.epoch:
-                await self._store(promised)
-            # The clock goes on while the disk writes, and the word counts from when it is given.
-            self.state = lease.promise(promised, request, self._clock(), self.settings.margin_seconds)
+            await self._change(lambda now: lease.promise(self.state, request, now, self.settings.margin_seconds))
         log.info("epoch=%d promised not to take over for %g s", request.epoch, request.ttl)
         return wire.ok(epoch=self.state.epoch)
+
+    async def pause(self, request: Request) -> dict[str, Any]:
+        """People are going to work on the pair: go on without renewals, or take no grant, for a while."""
+        async with self._transition:
+            await self._change(
+                lambda now: lease.pause(
+                    self.state, request, now, self.settings.ttl_seconds, self.settings.margin_seconds
+                )
+            )
+        log.warning("epoch=%d paused for %g s", self.state.epoch, request.ttl)
+        return self._paused()
+
+    async def resume(self, request: Request) -> dict[str, Any]:
+        """The pause is over."""
+        async with self._transition:
+            await self._change(lambda now: lease.resume(self.state, request, now, self.settings.ttl_seconds))
+        if self._wanted and self.health.state != "ready":
+            self._judged(health.started(self.health, self._seconds()))  # what people left behind gets its chance
+        log.warning("epoch=%d the pause is over", self.state.epoch)
+        return self._paused()
+
+    def _paused(self) -> dict[str, Any]:
+        return wire.ok(epoch=self.state.epoch, paused_left=lease.paused_left(self.state, self._clock()))
+
+    async def _change(self, changed: Callable[[int], lease.NodeState]) -> None:
+        """The next state, of which what is durable is stored first. The clock goes on while the disk writes."""
+        state = changed(self._clock())
+        if (state.epoch, state.hold) != (self.state.epoch, self.state.hold):
+            await self._store(state)
+        self.state = changed(self._clock())
 
     async def sync(self, _request: Request) -> dict[str, Any]:
         """Fetch the peer's memory now; answers when that is done."""
         if self.state.lease is not None:
             raise Refused("active", "this node is active: its memory is the newest")
         command = await run("systemctl", "start", SYNC_UNIT, timeout=self.settings.sync_seconds)
-        job = self._jobs().get("memory-sync", {})
+        job = reports.jobs(self.settings.root).get("memory-sync", {})
         if not command.ok:
             raise Refused("sync_failed", str(job.get("message") or command.output or "no reason given"))
         return wire.ok(result=job.get("result"), generation=job.get("generation"))
 
     async def _store(self, state: lease.NodeState) -> None:
         try:
-            await asyncio.to_thread(epochs.store, self.settings.root / "epoch.json", state.epoch, state.term)
+            path = self.settings.root / "epoch.json"
+            await asyncio.to_thread(epochs.store, path, state.epoch, state.term, state.hold)
         except OSError as error:
             raise Refused("disk", f"the epoch could not be stored: {error}") from error
 
@@ -311,24 +383,26 @@ class Guard:
             self.full_check = "ok" if checked.ok else "failed"
             self.full_checks += 1
 
-    # ---- what others left on disk
-
-    def _jobs(self) -> dict[str, Any]:
-        folder = self.settings.root / "jobs"
-        return {path.stem: _read_json(path) for path in sorted(folder.glob("*.json"))}
-
-    def _memory(self) -> dict[str, Any]:
-        current = self.settings.root / "memory" / "current"
-        try:
-            generation = current.readlink().name
-        except OSError:
-            return {"generation": None, "captured_at": None, "age_seconds": None}
-        captured_at = _read_json(current / "meta.json").get("captured_at")
-        return {"generation": generation, "captured_at": captured_at, "age_seconds": _age(captured_at)}
+    # ---- the peer
 
     async def look_at_peer(self) -> None:
         """Does the peer's guard answer? It is told as the second opinion in probes."""
+        if self._forced:
+            await self._tell_peer()
+            return
         self.peer_reachable = (await self.ask_peer(wire.request("probe"))).get("ok") is True
+
+    async def _tell_peer(self) -> None:
+        """On the operator's word alone the peer should be off. Where it is not, it learns of this term by a promise;
+        and where it is active itself, the word was wrong, and two are one too many."""
+        epoch = self.state.epoch
+        reply = await self.ask_peer(wire.request("promise", epoch=epoch, ttl=self.settings.ttl_seconds))
+        self.peer_reachable = reply.get("error") != "unreachable"
+        if reply.get("error") == "active" and self._forced and self.state.epoch == epoch:
+            log.error("epoch=%d %s is active as well: stopping here", epoch, self.settings.peer)
+            async with self._transition:
+                self._drop_lease()
+                await self._fence()
 
     async def ask_for_promise(self) -> None:
         """When the witness has not renewed for long, ask the peer for its word, and go on with that."""
@@ -377,9 +451,11 @@ class Guard:
         writer.close()
 
     async def _reply(self, raw: dict[str, Any], uid: int) -> dict[str, Any]:
-        caller = raw.pop("as", "local")
+        caller = raw.pop("as", "root" if uid == 0 else "local")
         if not isinstance(caller, str) or uid not in (0, self._account_uid):
             caller = "local"  # only the forced command's account may speak for someone
+        if caller == "witness":
+            self._witness_at = self._seconds()
         try:
             request = wire.parse_request(raw, caller)
             verbs: dict[str, Callable[[Request], Awaitable[dict[str, Any]]]] = {
@@ -387,13 +463,28 @@ class Guard:
                 "renew": self.renew,
                 "grant": self.grant,
                 "revoke": self.revoke,
+                "pause": self.pause,
+                "resume": self.resume,
+                "force": self.force,
                 "sync": self.sync,
                 "promise": self.promise,
             }
-            return await verbs[request.verb](request)
+            self._answering += request.verb != "probe"
+            try:
+                return await verbs[request.verb](request)
+            finally:
+                self._answering -= request.verb != "probe"
         except Refused as refusal:
             log.info("caller=%s verb=%s refused=%s %s", caller, raw.get("verb"), refusal.code, refusal)
             return refusal.reply()
+
+    async def tell_people(self) -> None:
+        """What T440 cannot tell, because it is not there."""
+        silent = self._seconds() - self._witness_at
+        s = self.settings
+        too_long = silent if silent > s.witness_silent_seconds else None
+        self.people.tell(alerts.of_node(s.node, s.peer, too_long, self._forced), self._seconds())
+        self._spawn_once("alerts", self.people.send())
 
     # ---- running
 
@@ -403,6 +494,8 @@ class Guard:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, done.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        sdnotify.notify("WATCHDOG=1")
         await self.watch()  # the first answer already says whether this node is fit
         self.settings.socket.unlink(missing_ok=True)
         server = await asyncio.start_unix_server(self.answer, str(self.settings.socket), limit=wire.MAX_LINE_BYTES)
@@ -411,6 +504,8 @@ class Guard:
             asyncio.create_task(_every(WATCH_SECONDS, self.watch)),
             asyncio.create_task(_every(self.settings.peer_interval_seconds, self.look_at_peer)),
             asyncio.create_task(_every(WATCH_SECONDS, self.ask_for_promise)),
+            asyncio.create_task(_every(TELL_SECONDS, self.tell_people)),
+            asyncio.create_task(_every(WATCH_SECONDS, self.reload_when_asked)),
             asyncio.create_task(done.wait()),
         )
         sdnotify.notify("READY=1")
@@ -425,6 +520,24 @@ class Guard:
             if task.done():
                 task.result()  # a loop that broke ends the guard, loudly; systemd starts it again
             task.cancel()
+
+    async def reload_when_asked(self) -> None:
+        """SIGHUP: go on with the code and the settings that are on disk now. The gateway notices nothing."""
+        if not self._reload.is_set():
+            return
+        checked = await run(*sys.argv, "--check-config", timeout=10)
+        if not checked.ok:
+            self._reload.clear()
+            log.error("not reloaded, going on as before: %s", checked.output)
+            return
+        if self._answering or self._fencing.locked():
+            return  # in a moment
+        self._reload.clear()
+        log.info("epoch=%d reloading", self.state.epoch)
+        try:
+            become_successor(Handover(self.state, self.health, self._wanted))
+        except OSError as error:
+            log.error("not reloaded, going on as before: %s", error)
 
     def _spawn(self, work: Awaitable[Any], name: str = "") -> None:
         task = asyncio.ensure_future(work)
@@ -457,22 +570,3 @@ def _uid(account: str) -> int:
         return pwd.getpwnam(account).pw_uid
     except KeyError:
         return -1
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """The object in a file another program replaces atomically; a broken one is told as such."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        return {"result": "unreadable", "message": str(error)}
-    return value if isinstance(value, dict) else {"result": "unreadable", "message": f"{path}: not an object"}
-
-
-def _age(moment: object) -> float | None:
-    if not isinstance(moment, str):
-        return None
-    try:
-        then = datetime.fromisoformat(moment.replace("Z", "+00:00"))
-        return round((datetime.now(timezone.utc) - then).total_seconds(), 1)
-    except (ValueError, TypeError):
-        return None

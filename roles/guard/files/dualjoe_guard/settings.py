@@ -9,6 +9,7 @@ from typing import Any
 
 from dualjoe.health import Limits
 from dualjoe.lease import SECOND
+from dualjoe.telegram import Chat
 
 
 class BadSettings(Exception):
@@ -36,6 +37,10 @@ class Settings:
     ttl_seconds: float
     margin_seconds: float
     free_bytes: int
+    pair: str
+    witness_silent_seconds: float
+    reminder_seconds: float
+    telegram: Chat | None = None
     root: Path = Path("/var/lib/dualjoe")
     etc: Path = Path("/etc/dualjoe")
     socket: Path = Path("/run/dualjoe/guard.sock")
@@ -63,7 +68,8 @@ def parse(raw: dict[str, Any], where: str = "settings") -> Settings:
     """Check decoded settings. Raises BadSettings."""
     mistakes = []
     limits_raw = raw.get("limits", {})
-    kinds = {f.name: str(f.type) for f in fields(Settings) if f.name not in ("limits", "root", "etc", "socket")}
+    apart = ("limits", "telegram", "root", "etc", "socket")
+    kinds = {f.name: str(f.type) for f in fields(Settings) if f.name not in apart}
     for name, kind in kinds.items():
         mistakes += _check(raw, name, kind, f"{where}: {name}")
     limit_kinds = {f.name: str(f.type) for f in fields(Limits)}
@@ -72,10 +78,20 @@ def parse(raw: dict[str, Any], where: str = "settings") -> Settings:
             mistakes += _check(limits_raw, name, limit_kinds[name], f"{where}: limits.{name}")
         else:
             mistakes.append(f"{where}: limits.{name}: unknown")
-    mistakes += [f"{where}: {name}: unknown" for name in sorted(set(raw) - set(kinds) - {"limits"})]
+    mistakes += [f"{where}: {name}: unknown" for name in sorted(set(raw) - set(kinds) - {"limits", "telegram"})]
+    chat = raw.get("telegram")
+    if chat is not None:
+        for name in ("api_base", "token_file", "chat_id"):
+            mistakes += _check(chat, name, "str", f"{where}: telegram.{name}")
+        if not str(chat.get("api_base")).startswith(("http://", "https://")):
+            mistakes.append(f"{where}: telegram.api_base: must begin with https:// or http://")
     if mistakes:
         raise BadSettings("\n".join(mistakes))
-    return Settings(limits=Limits(**limits_raw), **{name: raw[name] for name in kinds})
+    return Settings(
+        limits=Limits(**limits_raw),
+        telegram=None if chat is None else Chat(chat["api_base"], Path(chat["token_file"]), chat["chat_id"]),
+        **{name: raw[name] for name in kinds},
+    )
 
 
 def _check(raw: dict[str, Any], name: str, kind: str, where: str) -> list[str]:

@@ -23,7 +23,7 @@ log = logging.getLogger("dualjoe-watchdog")
 
 async def serve(settings: Settings, store: Store) -> None:
     """Run until SIGTERM."""
-    outbox = Outbox(settings.telegram, store)
+    outbox = Outbox(settings.chat, store)
     nodes = {node.name: Node(node, settings.key, settings.known_hosts) for node in settings.nodes}
     coordinator = Coordinator(settings, store, outbox, nodes)
     server = await Server(coordinator, settings.socket).open()
@@ -54,8 +54,7 @@ def main() -> int:
     parser.add_argument("--check-config", action="store_true", help="check the settings, change nothing")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stdout)
-    for chatty in ("asyncssh", "httpx", "httpcore"):  # they name every connection, and httpx the bot's token
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("asyncssh").setLevel(logging.WARNING)  # it names every connection
     try:
         settings = load(arguments.config)
         if arguments.check_config:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import getpass
 import json
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from dualjoe import control, summary
+from dualjoe import control, summary, wire
 
 DONE, NOT_DONE, BAD_USAGE = 0, 1, 2
 _SWITCH_SECONDS = 900.0  # the watchdog itself gives up sooner, and says why
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,10 +50,35 @@ def _parser() -> argparse.ArgumentParser:
     switch = commands.add_parser("switchover", parents=[shared], help="a planned move, to the other node by default")
     switch.add_argument("--to", metavar="NODE", help="a node's name, 'primary' or 'standby'")
     back = commands.add_parser("failback", parents=[shared], help="move home to the primary")
-    for command in (switch, back):
+    pause = commands.add_parser("pause", parents=[shared], help="for maintenance: Joe stays, and nobody takes over")
+    pause.add_argument(
+        "--for",
+        dest="seconds",
+        type=_duration,
+        default=3600,
+        metavar="TIME",
+        help="as in 90s, 30m, 2h, 1d (default: 1h); then the pause ends by itself",
+    )
+    pause.add_argument("--reason", default="", help="for those who are told of it")
+    resume = commands.add_parser("resume", parents=[shared], help="end a pause")
+    off = commands.add_parser(
+        "declare-off", parents=[shared], help="your word that a silent node has no power: nobody waits for its lease"
+    )
+    off.add_argument("node", metavar="NODE")
+    for command in (switch, back, pause, resume, off):
         command.add_argument("--dry-run", action="store_true", help="say what would be done, change nothing")
     commands.add_parser("alert-test", parents=[shared], help="send a test alert and wait until it is taken")
     return parser
+
+
+def _duration(text: str) -> int:
+    match = re.fullmatch(r"([0-9]{1,7})([smhd]?)", text)
+    seconds = 0 if match is None else int(match[1]) * _UNITS[match[2]]
+    if not 1 <= seconds <= wire.MAX_PAUSE_SECONDS:
+        longest = wire.MAX_PAUSE_SECONDS / 86400
+        message = f"must be a length of time such as 90s, 30m, 2h or 1d, of at most {longest:g} days"
+        raise argparse.ArgumentTypeError(message)
+    return seconds
 
 
 def _ask(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -76,6 +103,10 @@ def _ask(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, 
             on_event=heard,
         )
         return reply, events
+    if arguments.command in ("pause", "resume", "declare-off"):
+        given = {name: getattr(arguments, name) for name in ("seconds", "reason", "node") if hasattr(arguments, name)}
+        asked = {"by": getpass.getuser(), "dry_run": arguments.dry_run, "timeout": 90, "on_event": heard}
+        return control.ask(arguments.command, **asked, **given), events
     return control.ask(arguments.command, timeout=60), events
 
 

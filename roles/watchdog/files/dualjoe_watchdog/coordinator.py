@@ -25,10 +25,10 @@ from .telegram import Outbox
 
 log = logging.getLogger("dualjoe-watchdog")
 
-STEP_SECONDS = 1.0
+STEP_SECONDS = 1.0  # at most between two decisions; a short heartbeat asks for more
 FRESH_SECONDS = 0.5  # a grant builds on a look no older than this
 SERVING = ("ready", "unready")
-_KINDS = {"failing_over": "failover", "failing_back": "failback", "moving": "switchover"}
+_KINDS = {"failing_over": "failover", "fencing": "failover", "failing_back": "failback", "moving": "switchover"}
 
 
 class Guard(Protocol):
@@ -65,6 +65,7 @@ class Coordinator:
         outbox: Outbox,
         guards: Mapping[str, Guard],
         clock: Callable[[], float] = boot_clock,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings
         self.store = store
@@ -76,6 +77,8 @@ class Coordinator:
             settings.auto_failback,
             settings.holddown,
             settings.absent_wait,
+            observe=settings.mode == "observe",
+            fence=bool(settings.fence_command),
         )
         self.record = store.record()
         self.sightings = {name: Sighting(name) for name in guards}
@@ -85,15 +88,17 @@ class Coordinator:
         self.since = _utc()
         self._guards = guards
         self._clock = clock
+        self._wall = wall
         self._started_at = clock()
         self._lease_sent_at: float | None = None
+        self._pause_sent_at: float | None = None
         self._looking: set[str] = set()  # nodes that are looked at once more before they are granted
         self._renewed: dict[str, str] = {}  # node -> the stamp of its last renewal
         self._checked: dict[str, float] = {}  # node -> when the last full check was asked for
         self._confirmed: dict[str, float] = {}  # node -> when its silence became certain
         self._move: Move | None = None
         self._served_by: str | None = None
-        self._troubles: dict[str, str] = {}
+        self._told: dict[str, alerts.Told] = {}
         self._listeners: set[asyncio.Queue[dict[str, Any]]] = set()
         self._group = asyncio.TaskGroup()
 
@@ -107,7 +112,7 @@ class Coordinator:
             while True:
                 self.step()
                 alive()
-                await asyncio.sleep(STEP_SECONDS)
+                await asyncio.sleep(min(STEP_SECONDS, self.policy.timing.heartbeat / 10))
 
     async def _watch(self, node: str) -> None:
         timing = self.policy.timing
@@ -155,7 +160,7 @@ class Coordinator:
 
     def step(self) -> None:
         """Decide, store, act."""
-        world = takeover.World(self._clock(), self._started_at, self.sightings, self._lease_sent_at, self.busy)
+        world = self._world()
         decision = takeover.decide(self.record, world, self.policy)
         if self._must_look_first(decision, world.now):
             return
@@ -167,6 +172,17 @@ class Coordinator:
                 self._renew(action)
             elif action.node not in self.busy:
                 self._begin(action, decision)
+
+    def _world(self) -> takeover.World:
+        return takeover.World(
+            now=self._clock(),
+            started_at=self._started_at,
+            sightings=self.sightings,
+            last_lease_sent_at=self._lease_sent_at,
+            last_pause_sent_at=self._pause_sent_at,
+            busy=self.busy,
+            wall=self._wall(),
+        )
 
     def _must_look_first(self, decision: Decision, now: float) -> bool:
         """Whether a grant is due to a node that was not looked at just now.
@@ -211,11 +227,9 @@ class Coordinator:
         if holder is not None and holder.heard and holder.active and holder.gateway in SERVING:
             self._served_by = holder.node
         troubles = alerts.standing(decision, self.sightings, self.policy.timing.confirm_checks)
-        for key in troubles.keys() - self._troubles.keys():
-            self._alert(troubles[key])
-        for key in self._troubles.keys() - troubles.keys():
-            self._alert(alerts.over(key))
-        self._troubles = troubles
+        self._told, texts = alerts.news(self._told, troubles, self._clock(), self.settings.reminder)
+        for text in texts:
+            self._alert(text)
 
     # ---- acting
 
@@ -240,9 +254,11 @@ class Coordinator:
 
     def _begin(self, action: Action, decision: Decision) -> None:
         """Start a slow verb in the background."""
-        if self._move is None or decision.situation in _KINDS:
+        kind = _KINDS.get(decision.situation, "start")
+        moves = action.verb not in ("pause", "resume")
+        if moves and (self._move is None or kind not in ("start", self._move.kind)):
             self._move = Move(
-                kind=_KINDS.get(decision.situation, "start"),
+                kind=kind,
                 reason=decision.reason,
                 origin=self._served_by,
                 began=self._confirmed.get(self._served_by or "", self._clock()),
@@ -250,7 +266,14 @@ class Coordinator:
             )
         self._tell(action.verb, decision.reason, action.node)
         self.busy[action.node] = action.verb
-        work = {"grant": self._grant, "revoke": self._revoke, "sync": self._sync}[action.verb]
+        work = {
+            "grant": self._grant,
+            "revoke": self._revoke,
+            "sync": self._sync,
+            "pause": self._pause,
+            "resume": self._resume,
+            "fence": self._fence,
+        }[action.verb]
         self._group.create_task(self._slow(action, work))
 
     def _last_heard(self, node: str | None) -> float:
@@ -279,7 +302,7 @@ class Coordinator:
             self._tell("not_ready", message, action.node)
             self._alert(alerts.not_ready(action.node, message))
             self.sightings[action.node] = sightings.let_down(self.sightings[action.node], self._clock())
-            self._store(takeover.on_grant_failed(self.record, action.node, action.epoch, self.policy))
+            self._store(takeover.on_grant_failed(self.record, action.node, action.epoch, self._world(), self.policy))
         else:
             self._tell("grant_refused", str(reply.get("message")), action.node)
             await asyncio.sleep(self.policy.timing.retry)
@@ -328,19 +351,84 @@ class Coordinator:
             self._tell("sync_failed", why, action.node)
             self._alert(f"The move to {action.node} was taken back: its memory could not be fetched ({why}).")
             self.sightings[action.node] = sightings.let_down(self.sightings[action.node], self._clock())
+            self._move = self._move if self.record.vacant else None
         self._store(takeover.on_synced(self.record, action.node, good, self.policy))
+
+    async def _pause(self, action: Action) -> None:
+        self._pause_sent_at = self._clock()
+        await self._tell_of_pause(action, min(action.seconds, wire.MAX_PAUSE_SECONDS))
+
+    async def _resume(self, action: Action) -> None:
+        self._lease_sent_at = self._clock()
+        await self._tell_of_pause(action, self.policy.timing.ttl)
+
+    async def _tell_of_pause(self, action: Action, ttl: float) -> None:
+        stamp = self.sightings[action.node].probe["stamp"]
+        request = wire.request(action.verb, epoch=action.epoch, stamp=stamp, ttl=ttl)
+        reply = await self._guards[action.node].ask(request, self.policy.timing.verb_timeout)
+        if reply.get("ok") is not True:
+            self._tell(f"{action.verb}_refused", str(reply.get("message")), action.node)
+            await asyncio.sleep(self.policy.timing.retry)
+
+    async def _fence(self, action: Action) -> None:
+        """Have the operator's own command switch a node off. Only its exit code 0 says that the node is off."""
+        command = (*self.settings.fence_command, action.node)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
+        except OSError as error:
+            await self._not_fenced(action.node, str(error))
+            return
+        try:
+            async with asyncio.timeout(self.settings.fence_timeout):
+                code = await process.wait()
+        except TimeoutError:
+            await self._not_fenced(action.node, f"it did not end within {self.settings.fence_timeout:g} s")
+            return
+        finally:
+            if process.returncode is None:
+                process.kill()
+        if code != 0:
+            await self._not_fenced(action.node, f"it ended with {code}")
+            return
+        self._tell("fenced", "the fence command says that it is off", action.node)
+        self._store(takeover.on_revoked(self.record, action.node, action.epoch))
+
+    async def _not_fenced(self, node: str, why: str) -> None:
+        self._tell("not_fenced", f"fence command {self.settings.fence_command[0]}: {why}", node)
+        await asyncio.sleep(self.policy.timing.heartbeat)
 
     # ---- people
 
     def request_move(self, to: str, by: str, reason: str, *, dry_run: bool) -> tuple[bool, str]:
         """Ask for a switchover to node ``to``. Whether that changes something, and why it cannot be ('' is: it can)."""
-        world = takeover.World(self._clock(), self._started_at, self.sightings, self._lease_sent_at, self.busy)
-        record, problem = takeover.request_move(self.record, to, by, reason, world, self.policy)
+        record, problem = takeover.request_move(self.record, to, by, reason, self._world(), self.policy)
+        return self._asked(record, problem, f"{by} asks to move Joe to {to}: {reason}", to, dry_run=dry_run)
+
+    def request_pause(self, seconds: float, by: str, reason: str, *, dry_run: bool) -> tuple[bool, str]:
+        """Ask that nobody is moved for so many seconds. The same answer."""
+        record, problem = takeover.request_pause(self.record, seconds, by, reason, self._world(), self.policy)
+        return self._asked(record, problem, f"{by} pauses for {seconds:.0f} s: {reason}", None, dry_run=dry_run)
+
+    def request_resume(self, by: str, *, dry_run: bool) -> tuple[bool, str]:
+        """Ask for the end of a pause. The same answer."""
+        return self._asked(takeover.request_resume(self.record), "", f"{by} ends the pause", None, dry_run=dry_run)
+
+    def declare_off(self, node: str, by: str, *, dry_run: bool) -> tuple[bool, str]:
+        """An operator says that a node is off for certain. The same answer."""
+        record, problem = takeover.declare_off(self.record, node, self._world())
+        return self._asked(record, problem, f"{by} says that {node} is off", node, dry_run=dry_run)
+
+    def _asked(self, record: Record, problem: str, what: str, node: str | None, *, dry_run: bool) -> tuple[bool, str]:
         changes = not problem and record != self.record
         if changes and not dry_run:
             if not self._store(record):
                 return False, "the request cannot be stored; look at the watchdog's log"
-            self._tell("requested", f"{by} asks to move Joe to {to}: {reason}", to)
+            self._tell("requested", what, node)
             self.step()
         return changes, problem
 
@@ -356,11 +444,19 @@ class Coordinator:
             "holder": self.record.holder,
             "moving_to": self.record.target,
             "stays_away": self.record.home_hold,
+            "mode": self.settings.mode,
+            "pause": None if self.record.pause is None else self._pause_status(self.record.pause),
+            "holddown_seconds": takeover.holddown(self.record, self._world(), self.policy),
             "nodes": {name: self._node_status(name, now) for name in self._guards},
-            "troubles": sorted(self._troubles.values()),
+            "troubles": sorted(told.text for told in self._told.values()),
             "alerts_waiting": self.store.alerts_waiting(),
             "time": _utc(),
         }
+
+    def _pause_status(self, pause: takeover.Pause) -> dict[str, Any]:
+        known = all(s.paused for s in self.sightings.values())
+        left = pause.until - self._wall()
+        return {"by": pause.by, "reason": pause.reason, "until": _utc(left), "nodes_know": known}
 
     def _node_status(self, name: str, now: float) -> dict[str, Any]:
         sighting = self.sightings[name]

@@ -17,6 +17,7 @@ REQUEST_SECONDS = 5.0
 ALERT_SECONDS = 30.0
 LOOK_SECONDS = 1.0
 MAX_EVENTS = 1000
+PAUSE_SECONDS = 3600.0
 
 Answer = AsyncIterator[dict[str, Any]]
 
@@ -49,6 +50,9 @@ class Server:
                 "status": self._status,
                 "timeline": self._timeline,
                 "switch": self._switch,
+                "pause": self._pause,
+                "resume": self._resume,
+                "declare-off": self._declare_off,
                 "alert-test": self._alert_test,
             }
             answer = commands.get(request.get("command"), self._unknown)
@@ -85,9 +89,7 @@ class Server:
     async def _switch(self, request: dict[str, Any]) -> Answer:
         """Move Joe. Yields events; the final line says whether something changed."""
         c = self._coordinator
-        to, dry_run, by = self._target(request.get("to")), request.get("dry_run", False), request.get("by", "operator")
-        if type(dry_run) is not bool or not isinstance(by, str) or len(by) > 200:
-            raise Refused("bad_request", "dry_run is true or false, by is a short text")
+        to, (dry_run, by) = self._target(request.get("to")), _asker(request)
         was = c.record.holder
         with c.listen() as events:
             changes, problem = c.request_move(to, by, f"asked for by {by}", dry_run=dry_run)
@@ -105,20 +107,68 @@ class Server:
             raise Refused("not_moved", f"Joe is not on {to} but on {now}: {c.decision.reason}; see 'dualjoe timeline'")
         yield wire.ok(changed=True, node=to, message=f"Joe runs on {to}", steps=plan)
 
+    async def _pause(self, request: dict[str, Any]) -> Answer:
+        """Have nobody moved for a while. Yields events; the final line says whether both nodes know."""
+        c = self._coordinator
+        dry_run, by = _asker(request)
+        seconds, reason = request.get("seconds", PAUSE_SECONDS), request.get("reason") or "maintenance"
+        good = type(seconds) in (int, float) and 1 <= seconds <= wire.MAX_PAUSE_SECONDS
+        if not good or not isinstance(reason, str) or len(reason) > 200:
+            longest = wire.MAX_PAUSE_SECONDS
+            raise Refused("bad_request", f"seconds is a number from 1 to {longest:.0f}, reason is a short text")
+        with c.listen() as events:
+            changes, problem = c.request_pause(seconds, by, reason, dry_run=dry_run)
+            if problem:
+                raise Refused("cannot", problem)
+            if not dry_run:
+                async for event in self._until(events, lambda: all(s.paused for s in c.sightings.values()), 60):
+                    yield {"event": event}
+                if not all(s.paused for s in c.sightings.values()):
+                    raise Refused("not_paused", "a node has not confirmed the pause; see 'dualjoe status'")
+        message = f"paused for {seconds:.0f} s: Joe stays where he is, and nobody takes over"
+        yield wire.ok(changed=changes, message=message)
+
+    async def _resume(self, request: dict[str, Any]) -> Answer:
+        c = self._coordinator
+        dry_run, by = _asker(request)
+        with c.listen() as events:
+            changes, problem = c.request_resume(by, dry_run=dry_run)
+            if problem:
+                raise Refused("cannot", problem)
+            if changes and not dry_run:
+                async for event in self._until(events, self._nobody_runs_paused, 60):
+                    yield {"event": event}
+        yield wire.ok(changed=changes, message="Joe is watched again" if changes else "there is no pause")
+
+    def _nobody_runs_paused(self) -> bool:
+        return not any(s.paused and s.active for s in self._coordinator.sightings.values())
+
+    async def _declare_off(self, request: dict[str, Any]) -> Answer:
+        c = self._coordinator
+        dry_run, by = _asker(request)
+        node = self._target(request.get("node") or "")
+        changes, problem = c.declare_off(node, by, dry_run=dry_run)
+        if problem:
+            raise Refused("cannot", problem)
+        yield wire.ok(changed=changes, message=f"{node} counts as off; the other node takes over as soon as it is fit")
+
+    async def _until(self, events: asyncio.Queue[dict[str, Any]], done: Callable[[], bool], seconds: float) -> Answer:
+        """Events until something is so, or the time is over."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not done():
+                    with suppress(TimeoutError):
+                        yield await asyncio.wait_for(events.get(), LOOK_SECONDS)
+        while not events.empty():
+            yield events.get_nowait()
+
     async def _progress(self, events: asyncio.Queue[dict[str, Any]], to: str) -> Answer:
         """Events until the move is done, given up, or out of time."""
         c = self._coordinator
         s = c.settings
-        limit = c.policy.timing.quiet_seconds + s.sync_timeout + 2 * s.grant_timeout
-        try:
-            async with asyncio.timeout(limit):
-                while not self._serves(to) and not self._given_up(to):
-                    with suppress(TimeoutError):
-                        yield await asyncio.wait_for(events.get(), LOOK_SECONDS)
-        except TimeoutError:
-            return
-        while not events.empty():
-            yield events.get_nowait()
+        limit = c.policy.timing.quiet_seconds + 2 * s.sync_timeout + 2 * s.grant_timeout
+        async for event in self._until(events, lambda: self._serves(to) or self._given_up(to), limit):
+            yield event
 
     def _target(self, asked: object) -> str:
         c = self._coordinator
@@ -138,7 +188,8 @@ class Server:
         if was is None or not self._coordinator.sightings[was].heard:
             steps = [f"wait until no lease of {was or 'anyone'} can be running"]
         else:
-            steps = [f"stop the gateway on {was}", f"fetch the memory from {was} to {to}"]
+            fetch = f"fetch the memory from {was} to {to}"
+            steps = [f"{fetch} while Joe still serves", f"stop the gateway on {was}", fetch]
         return [*steps, f"start the gateway on {to} and wait until it is ready"]
 
     def _serves(self, node: str) -> bool:
@@ -149,3 +200,11 @@ class Server:
     def _given_up(self, to: str) -> bool:
         record = self._coordinator.record
         return record.holder not in (None, to) and record.target != to
+
+
+def _asker(request: dict[str, Any]) -> tuple[bool, str]:
+    """(dry_run, by) of a request that changes something. Raises Refused."""
+    dry_run, by = request.get("dry_run", False), request.get("by", "operator")
+    if type(dry_run) is not bool or not isinstance(by, str) or not 0 < len(by) <= 200:
+        raise Refused("bad_request", "dry_run is true or false, by is a short text")
+    return dry_run, by

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
+from dualjoe.telegram import Chat
 from dualjoe.timing import Timing, mistakes
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -41,6 +42,7 @@ class TimingSettings(_Model):
     verb_timeout: Seconds = 4
     stop: Seconds = 6
     guard_watchdog: Seconds = 3
+    slack: Seconds = 1
 
 
 class TelegramSettings(_Model):
@@ -58,11 +60,15 @@ class Settings(_Model):
     primary: NodeSettings
     standby: NodeSettings
     timing: TimingSettings = TimingSettings()
+    mode: Literal["act", "observe"] = "act"
     auto_failback: bool = True
     holddown: Seconds = 300
     absent_wait: Seconds = 180
     grant_timeout: Seconds = 120
     sync_timeout: Seconds = 310
+    reminder: Seconds = 3600
+    fence_command: tuple[str, ...] = ()
+    fence_timeout: Seconds = 30
     telegram: TelegramSettings | None = None
     key: Path = Path("/etc/dualjoe/keys/witness")
     known_hosts: Path = Path("/etc/dualjoe/known_hosts")
@@ -72,6 +78,10 @@ class Settings(_Model):
     @property
     def nodes(self) -> tuple[NodeSettings, NodeSettings]:
         return self.primary, self.standby
+
+    @property
+    def chat(self) -> Chat | None:
+        return None if self.telegram is None else Chat(**self.telegram.model_dump())
 
     def lease_timing(self) -> Timing:
         return Timing(**self.timing.model_dump())

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from dualjoe.takeover import Record
+from dualjoe.takeover import Pause, Record
 
 SCHEMA_VERSION = 1
 _SCHEMA = """
@@ -62,7 +62,10 @@ class Store:
         if row is None:
             return Record()
         try:
-            return Record(**json.loads(row["body"]))
+            body = json.loads(row["body"])
+            pause = body.pop("pause", None)
+            failovers = tuple(float(at) for at in body.pop("failovers", ()))
+            return Record(**body, pause=None if pause is None else Pause(**pause), failovers=failovers)
         except (ValueError, TypeError) as error:
             raise BadStore(f"the record cannot be read: {error}") from error
 

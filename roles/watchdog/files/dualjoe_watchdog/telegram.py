@@ -6,9 +6,9 @@ import asyncio
 import logging
 from contextlib import suppress
 
-import httpx
+from dualjoe import telegram
+from dualjoe.telegram import Chat, NotSent
 
-from .settings import TelegramSettings
 from .store import Store
 
 log = logging.getLogger("dualjoe-watchdog")
@@ -17,31 +17,11 @@ FIRST_RETRY_SECONDS = 2.0
 LAST_RETRY_SECONDS = 300.0
 
 
-class NotSent(Exception):
-    """Telegram did not take the message. The text never holds the token."""
-
-
-async def send(settings: TelegramSettings, text: str) -> None:
-    """Send one message. Raises NotSent."""
-    try:
-        token = settings.token_file.read_text(encoding="utf-8").strip()
-        async with httpx.AsyncClient(timeout=20) as client:
-            answer = await client.post(
-                f"{settings.api_base.rstrip('/')}/bot{token}/sendMessage",
-                json={"chat_id": settings.chat_id, "text": text},
-            )
-        taken = answer.json().get("ok") is True
-    except (OSError, httpx.HTTPError, httpx.InvalidURL, ValueError, AttributeError) as error:
-        raise NotSent(type(error).__name__) from None  # httpx's messages hold the address, and with it the token
-    if not taken:
-        raise NotSent(f"the Bot API answered {answer.status_code}")
-
-
 class Outbox:
     """Sends what is queued."""
 
-    def __init__(self, settings: TelegramSettings | None, store: Store) -> None:
-        self._settings = settings
+    def __init__(self, chat: Chat | None, store: Store) -> None:
+        self._chat = chat
         self._store = store
         self._wake = asyncio.Event()
         self._tried = asyncio.Condition()
@@ -50,7 +30,7 @@ class Outbox:
         """Queue a message; its number. Without a configured bot it is only logged."""
         log.warning("alert=%r", text)
         number = self._store.queue_alert(text)
-        if self._settings is None:
+        if self._chat is None:
             self._store.alert_tried(number, sent=True)
         self._wake.set()
         return number
@@ -67,13 +47,13 @@ class Outbox:
         pause = FIRST_RETRY_SECONDS
         while True:
             waiting = self._store.next_alert()
-            if waiting is None or self._settings is None:
+            if waiting is None or self._chat is None:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
             number, text = waiting
             try:
-                await send(self._settings, text)
+                await asyncio.to_thread(telegram.send, self._chat, text)
             except NotSent as error:
                 self._store.alert_tried(number, sent=False)
                 log.error("alert=%d not sent: %s; again in %.0f s", number, error, pause)

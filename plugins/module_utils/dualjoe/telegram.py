@@ -1,0 +1,43 @@
+"""One message to a Telegram chat. Standard library only: nodes send alerts too."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+TIMEOUT_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Chat:
+    """Where alerts go. The bot's token stands in a file of its own."""
+
+    api_base: str
+    token_file: Path
+    chat_id: str
+
+
+class NotSent(Exception):
+    """Telegram did not take the message. The text never holds the token."""
+
+
+def send(chat: Chat, text: str) -> None:
+    """Send one message; blocks for at most TIMEOUT_SECONDS at each step. Raises NotSent."""
+    try:
+        token = chat.token_file.read_text(encoding="utf-8").strip()
+        request = urllib.request.Request(  # noqa: S310 - the settings take http and https only
+            f"{chat.api_base.rstrip('/')}/bot{token}/sendMessage",
+            data=json.dumps({"chat_id": chat.chat_id, "text": text}).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
+            taken = json.loads(answer.read()).get("ok") is True
+    except urllib.error.HTTPError as error:
+        raise NotSent(f"the Bot API answered {error.code}") from None  # the error's address holds the token
+    except (OSError, ValueError, AttributeError) as error:
+        raise NotSent(type(error).__name__) from None
+    if not taken:
+        raise NotSent("the Bot API did not take it")

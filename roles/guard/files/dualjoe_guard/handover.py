@@ -1,0 +1,80 @@
+"""A guard that is upgraded hands its lease to its successor, which is the same process with new code.
+
+So the gateway, which is bound to the guard's unit, goes on. What is handed over lives in memory only, as the lease
+does: a file would outlive the boot.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dualjoe.health import Health
+from dualjoe.lease import Lease, NodeState
+
+log = logging.getLogger("dualjoe-guard")
+
+_VARIABLE = "DUALJOE_GUARD_HANDOVER"
+
+
+@dataclass(frozen=True)
+class Handover:
+    """What the successor must know. ``wanted``: the gateway was started for the lease at hand."""
+
+    state: NodeState
+    health: Health
+    wanted: bool
+
+
+def become_successor(handover: Handover) -> None:
+    """Run this program anew, in this process. Does not return; raises OSError when it cannot be done."""
+    descriptor = os.memfd_create("dualjoe-guard", 0)  # inherited, and gone with the last process that has it
+    os.write(descriptor, json.dumps(asdict(handover)).encode())
+    os.environ[_VARIABLE] = str(descriptor)
+    try:
+        os.execv(sys.argv[0], sys.argv)  # noqa: S606 - itself, as systemd started it
+    except OSError:
+        os.close(descriptor)
+        raise
+    finally:
+        os.environ.pop(_VARIABLE, None)
+
+
+def take() -> Handover | None:
+    """What the predecessor handed over; None where there was none, or where it cannot be read (then the gateway, which
+    has no lease, is stopped)."""
+    descriptor = os.environ.pop(_VARIABLE, None)
+    if descriptor is None:
+        return None
+    try:
+        with os.fdopen(int(descriptor), "rb") as memory:
+            memory.seek(0)
+            return parse(json.loads(memory.read()))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        log.error("what the predecessor handed over cannot be used, so its lease is lost: %s", error)
+        return None
+
+
+def parse(raw: dict[str, Any]) -> Handover:
+    """Raises TypeError or KeyError where it is not what this version knows."""
+    state = dict(raw["state"])
+    lease = state.pop("lease")
+    health = dict(raw["health"], restarts=tuple(raw["health"]["restarts"]))
+    return Handover(
+        NodeState(**state, lease=None if lease is None else Lease(**lease)), Health(**health), raw["wanted"] is True
+    )
+
+
+def inherited(fresh: NodeState, handover: Handover | None) -> NodeState:
+    """The state to begin with: the predecessor's, if it is of this boot and agrees with what is on disk."""
+    if handover is None:
+        return fresh
+    same = ("boot_id", "epoch", "term")
+    if any(getattr(handover.state, name) != getattr(fresh, name) for name in same):
+        log.error("what the predecessor handed over does not fit the epoch file, so its lease is lost")
+        return fresh
+    return handover.state

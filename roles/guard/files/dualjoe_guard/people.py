@@ -1,0 +1,51 @@
+"""What this node tells people by itself, because T440 cannot: that T440 is silent, or that Joe runs without a lease."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Mapping
+
+from dualjoe import alerts, telegram
+
+log = logging.getLogger("dualjoe-guard")
+
+FIRST_RETRY_SECONDS = 5.0
+LAST_RETRY_SECONDS = 300.0
+KEPT = 100  # waiting messages; a node that is cut off for days drops the oldest
+
+
+class People:
+    """Tells of each trouble once, then now and then. What waits to be sent is lost with the guard."""
+
+    def __init__(self, pair: str, chat: telegram.Chat | None, reminder_seconds: float) -> None:
+        self._pair = pair
+        self._chat = chat
+        self._reminder = reminder_seconds
+        self._told: dict[str, alerts.Told] = {}
+        self._waiting: deque[str] = deque(maxlen=KEPT)
+
+    def tell(self, troubles: Mapping[str, str], now: float) -> None:
+        """The troubles of this moment; ``now`` in monotonic seconds."""
+        self._told, texts = alerts.news(self._told, troubles, now, self._reminder)
+        for text in texts:
+            log.warning("alert=%r", text)
+            if self._chat is not None:
+                self._waiting.append(f"[{self._pair}] {text}")
+
+    async def send(self) -> None:
+        """Send what waits, oldest first; ends when nothing waits."""
+        pause = FIRST_RETRY_SECONDS
+        while self._waiting and self._chat is not None:
+            text = self._waiting[0]
+            try:
+                await asyncio.to_thread(telegram.send, self._chat, text)
+            except telegram.NotSent as error:
+                log.error("alert not sent: %s; again in %.0f s", error, pause)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LAST_RETRY_SECONDS)
+            else:
+                pause = FIRST_RETRY_SECONDS
+                if self._waiting and self._waiting[0] == text:
+                    self._waiting.popleft()
