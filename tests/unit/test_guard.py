@@ -313,14 +313,14 @@ taken = handover.take()
 print(os.getpid(), taken, flush=True)
 if taken is None:
     state = NodeState("boot", 7, 7, Lease(7, 123, paused_until=9), held_until=5)
-    handover.become_successor(handover.Handover(state, Health("ready", restarts=(1.0, 2.0)), True))
+    handover.become_successor(handover.Handover(state, Health("ready", restarts=(1.0, 2.0)), "then", True))
 """)
     program.chmod(0o755)
     done = subprocess.run([str(program)], capture_output=True, text=True, check=True, timeout=60)
     first, second = done.stdout.splitlines()
     assert first.split()[0] == second.split()[0], "the same process, so that systemd notices nothing"
     state = NodeState("boot", 7, 7, Lease(7, 123, paused_until=9), held_until=5)
-    assert second.partition(" ")[2] == str(Handover(state, Health("ready", restarts=(1.0, 2.0)), True))
+    assert second.partition(" ")[2] == str(Handover(state, Health("ready", restarts=(1.0, 2.0)), "then", True))
 
 
 async def test_what_was_handed_over_counts_only_with_the_same_boot_and_epoch(settings: Settings) -> None:
@@ -328,10 +328,10 @@ async def test_what_was_handed_over_counts_only_with_the_same_boot_and_epoch(set
     boot = str(uuid.uuid4())
     held = NodeState(boot, 7, 7, Lease(7, boot_clock() + SECOND))
     health = Health("ready")
-    good = Guard(settings, SlowSystemd([]), boot, handover=Handover(held, health, True))
-    assert (good.state, good.health, good._wanted) == (held, health, True)
+    good = Guard(settings, SlowSystemd([]), boot, handover=Handover(held, health, "then", True))
+    assert (good.state, good.health, good.health_since, good._wanted) == (held, health, "then", True)
     for state in (replace(held, epoch=6), replace(held, term=6), replace(held, boot_id=str(uuid.uuid4()))):
-        fresh = Guard(settings, SlowSystemd([]), boot, handover=Handover(state, health, True))
+        fresh = Guard(settings, SlowSystemd([]), boot, handover=Handover(state, health, "then", True))
         assert (fresh.state.lease, fresh._wanted) == (None, False)
 
 

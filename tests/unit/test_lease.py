@@ -242,4 +242,5 @@ def test_who_has_given_its_word_is_not_forced_while_it_counts() -> None:
     promised = lease.promise(node(4), asked("promise", 5, 0), at(100), MARGIN)
     assert refusal(lease.force, promised, at(135)) == "promised"
     assert lease.force(promised, at(135.4)).lease is not None
+    assert lease.force(paused(node(4), pausing(5, 100), 101), at(102)).held_until == 0
     assert refusal(lease.force, node(4, 120), at(100)) == "active"

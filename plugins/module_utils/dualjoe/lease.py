@@ -114,12 +114,13 @@ def _term(state: NodeState, lease: Lease) -> NodeState:
 
 def force(state: NodeState, now: int) -> NodeState:
     """Begin a term on the operator's word that the peer is off and stays off. It ends with the guard, the boot, a
-    revoke, or when the peer turns out to be active."""
+    revoke, or when the peer turns out to be active. The word counts against a pause, which may last for days, but not
+    against a promise, which the peer has asked for within the last lease."""
     if state.lease is not None:
         raise Refused("active", f"this node is active with epoch {state.lease.epoch}")
-    if bound_until(state) > now:
-        told = f"this node's promise to its peer still binds it for {promise_left(state, now)} s"
-        raise Refused("promised", f"{told}: the peer was alive a moment ago; try again then")
+    if state.promised_until > now:
+        told = f"this node's promise to its peer binds it for {(state.promised_until - now) / SECOND:.0f} s more"
+        raise Refused("promised", f"{told}: the peer may have been alive a moment ago; try again then")
     return _term(state, Lease(state.epoch + FORCED_LEAP, FOREVER, forced=True))
 
 

@@ -75,8 +75,9 @@ class Guard:
             log.error("no grant is accepted until the epoch file is mended: %s", error)
         word = lease.hold_ns(settings.ttl_seconds, settings.margin_seconds)
         self.state = inherited(lease.started(boot_id, epoch, term, clock(), word, hold), handover)
-        self.health = health.Health() if self.state.lease is None or handover is None else handover.health
-        self.health_since = _utc_now()
+        self.health, self.health_since = health.Health(), _utc_now()
+        if handover is not None and self.state.lease is not None:
+            self.health, self.health_since = handover.health, handover.since
         self.unfit: list[str] = []
         self.full_check = "unknown"
         self.full_checks = 0  # finished in this term: a reader counts each verdict once
@@ -535,7 +536,7 @@ class Guard:
         self._reload.clear()
         log.info("epoch=%d reloading", self.state.epoch)
         try:
-            become_successor(Handover(self.state, self.health, self._wanted))
+            become_successor(Handover(self.state, self.health, self.health_since, self._wanted))
         except OSError as error:
             log.error("not reloaded, going on as before: %s", error)
 

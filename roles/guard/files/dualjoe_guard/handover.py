@@ -23,10 +23,12 @@ _VARIABLE = "DUALJOE_GUARD_HANDOVER"
 
 @dataclass(frozen=True)
 class Handover:
-    """What the successor must know. ``wanted``: the gateway was started for the lease at hand."""
+    """What the successor must know. ``since``: the wall clock of the verdict. ``wanted``: the gateway was started for
+    the lease at hand."""
 
     state: NodeState
     health: Health
+    since: str
     wanted: bool
 
 
@@ -65,7 +67,10 @@ def parse(raw: dict[str, Any]) -> Handover:
     lease = state.pop("lease")
     health = dict(raw["health"], restarts=tuple(raw["health"]["restarts"]))
     return Handover(
-        NodeState(**state, lease=None if lease is None else Lease(**lease)), Health(**health), raw["wanted"] is True
+        NodeState(**state, lease=None if lease is None else Lease(**lease)),
+        Health(**health),
+        str(raw["since"]),
+        raw["wanted"] is True,
     )
 
 
