@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 import uuid
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from dualjoe import telegram, wire
 from dualjoe.health import Health, Limits
 from dualjoe.lease import SECOND, Lease, NodeState, stamp
-from dualjoe_guard import daemon, epochs, people
+from dualjoe_guard import daemon, epochs, handover, people
 from dualjoe_guard.daemon import Guard, boot_clock
 from dualjoe_guard.gateway import Command, Gateway, UnitState
 from dualjoe_guard.handover import Handover
@@ -333,6 +334,16 @@ async def test_what_was_handed_over_counts_only_with_the_same_boot_and_epoch(set
     for state in (replace(held, epoch=6), replace(held, term=6), replace(held, boot_id=str(uuid.uuid4()))):
         fresh = Guard(settings, SlowSystemd([]), boot, handover=Handover(state, health, "then", True))
         assert (fresh.state.lease, fresh._wanted) == (None, False)
+
+
+def test_another_version_s_handover_is_read_as_far_as_it_can_be() -> None:
+    held = Handover(NodeState("boot", 7, 7, Lease(7, 123)), Health("ready"), "then", True)
+    raw: dict[str, Any] = json.loads(json.dumps({"version": handover.VERSION, **asdict(held)}))
+    raw["state"]["new"] = raw["state"]["lease"]["newer"] = raw["newest"] = 1
+    del raw["state"]["hold"]
+    assert handover.parse(raw) == held
+    with pytest.raises(ValueError, match="this guard knows"):
+        handover.parse({**raw, "version": handover.VERSION + 1})
 
 
 async def test_code_that_does_not_start_is_not_reloaded(

@@ -76,7 +76,7 @@ class Guard:
         word = lease.hold_ns(settings.ttl_seconds, settings.margin_seconds)
         self.state = inherited(lease.started(boot_id, epoch, term, clock(), word, hold), handover)
         self.health, self.health_since = health.Health(), _utc_now()
-        if handover is not None and self.state.lease is not None:
+        if handover is not None and self.state is handover.state:
             self.health, self.health_since = handover.health, handover.since
         self.unfit: list[str] = []
         self.full_check = "unknown"

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from dualjoe.health import Health
@@ -18,6 +18,7 @@ from dualjoe.lease import Lease, NodeState
 
 log = logging.getLogger("dualjoe-guard")
 
+VERSION = 1  # raised when an older guard would misunderstand it; what is only added may be left out or passed over
 _VARIABLE = "DUALJOE_GUARD_HANDOVER"
 
 
@@ -35,7 +36,7 @@ class Handover:
 def become_successor(handover: Handover) -> None:
     """Run this program anew, in this process. Does not return; raises OSError when it cannot be done."""
     descriptor = os.memfd_create("dualjoe-guard", 0)  # inherited, and gone with the last process that has it
-    os.write(descriptor, json.dumps(asdict(handover)).encode())
+    os.write(descriptor, json.dumps({"version": VERSION, **asdict(handover)}).encode())
     os.environ[_VARIABLE] = str(descriptor)
     try:
         os.execv(sys.argv[0], sys.argv)  # noqa: S606 - itself, as systemd started it
@@ -62,16 +63,18 @@ def take() -> Handover | None:
 
 
 def parse(raw: dict[str, Any]) -> Handover:
-    """Raises TypeError or KeyError where it is not what this version knows."""
-    state = dict(raw["state"])
-    lease = state.pop("lease")
-    health = dict(raw["health"], restarts=tuple(raw["health"]["restarts"]))
-    return Handover(
-        NodeState(**state, lease=None if lease is None else Lease(**lease)),
-        Health(**health),
-        str(raw["since"]),
-        raw["wanted"] is True,
-    )
+    """Raises ValueError, TypeError or KeyError where it is nothing that this version knows."""
+    if raw["version"] > VERSION:
+        raise ValueError(f"it is of version {raw['version']}, this guard knows {VERSION}")
+    lease = raw["state"]["lease"]
+    state = {**_known(NodeState, raw["state"]), "lease": None if lease is None else Lease(**_known(Lease, lease))}
+    health = dict(_known(Health, raw["health"]), restarts=tuple(raw["health"]["restarts"]))
+    return Handover(NodeState(**state), Health(**health), str(raw["since"]), raw["wanted"] is True)
+
+
+def _known(kind: type, raw: dict[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in raw.items() if name in names}
 
 
 def inherited(fresh: NodeState, handover: Handover | None) -> NodeState:
