@@ -121,8 +121,11 @@ class Guard:
         return lease.seconds_left(self.state, self._clock())
 
     def _holds(self, epoch: int) -> bool:
+        """Whether the gateway may run, by the clock: after a pause, others may ask before the tick has looked."""
         current = self.state.lease
-        return current is not None and current.epoch == epoch and not current.ending
+        if current is None or current.epoch != epoch:
+            return False
+        return lease.duty(self.state, self._clock(), self.settings.stop_ns) == "run"
 
     def _drop_lease(self) -> None:
         self.state = replace(self.state, lease=None)
@@ -195,6 +198,9 @@ class Guard:
         self._judged(health.started(self.health, self._seconds()))
         command = await self.gateway.start()
         self._wanted = self._holds(epoch)
+        if not self._wanted:  # the lease ended meanwhile, and what starts now has no right to an orderly stop
+            async with self._fencing:
+                await self.gateway.fence(0)
         return command
 
     async def _fence(self) -> bool:
