@@ -364,7 +364,10 @@ def _fill_vacancy(record: Record, world: World, policy: Policy) -> Decision:
         return Decision(record, "nobody_fit", "no node is heard and fit to run the gateway")
     chosen = next((s for s in fit if s.node == record.target), fit[0])
     other = world.sightings[policy.other(chosen.node)]
-    if chosen.node == record.target and not record.synced and other.heard and other.term > chosen.term:
+    unsynced = chosen.node == record.target and not record.synced
+    if unsynced and not other.heard and other.failures < policy.timing.confirm_checks:
+        return Decision(record, "missed", f"{other.node} missed a check, and may have newer memory")
+    if unsynced and other.heard and other.term > chosen.term:
         reason = f"{chosen.node} fetches the memory of {other.node}"
         return Decision(record, "syncing", reason, (Action("sync", chosen.node),))
     return _grant(record, chosen.node, world, policy, "granting", record.move_reason or "nobody holds the lease")
