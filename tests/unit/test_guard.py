@@ -161,6 +161,31 @@ async def test_at_the_deadline_nothing_of_the_gateway_is_left(settings: Settings
     assert guard.state.lease is None
 
 
+async def test_what_starts_when_the_lease_is_over_is_killed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine was frozen while systemd started it."""
+    clock = [boot_clock()]
+    gateway = SlowSystemd(["activating"])
+    guard = Guard(settings, gateway, str(uuid.uuid4()), lambda: clock[0])
+    guard.state = NodeState(guard.state.boot_id, 7, 7, Lease(7, clock[0] + 30 * SECOND))
+    starting = asyncio.create_task(guard._start())
+    while gateway.now != "activating":
+        await asyncio.sleep(0)
+    clock[0] += 31 * SECOND
+    graceful: list[float] = []
+
+    async def fence(seconds: float) -> bool:
+        graceful.append(seconds)
+        return True
+
+    monkeypatch.setattr(gateway, "fence", fence)
+    while not starting.done():
+        await gateway.state()
+        await asyncio.sleep(0)
+    assert (guard._wanted, graceful) == (False, [0])
+
+
 # A gateway without a lease
 
 

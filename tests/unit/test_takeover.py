@@ -181,6 +181,22 @@ def test_a_planned_move_step_by_step() -> None:
     assert step.record == Record(8, B, home_hold=True, quiet=QUIET)
 
 
+def test_one_missed_check_is_no_reason_to_leave_the_memory_behind() -> None:
+    record = Record(7, None, vacant=True, target=B, move_by="ada")
+    newer = replace(seen(A), failures=1)
+    assert decide(record, world(newer, seen(B, term=3)), POLICY).situation == "missed"
+    assert decide(record, world(gone(A), seen(B, term=3)), POLICY).actions == (Action("grant", B, 8),)
+
+
+def test_a_holder_whose_grant_never_arrived_does_not_go_before_newer_memory() -> None:
+    record = Record(8, B)
+    decision = decide(record, world(seen(A), seen(B, epoch=7, term=3)), POLICY)
+    assert decision.actions == (Action("revoke", B, 8),)
+    vacant = on_revoked(decision.record, B, 8)
+    assert decide(vacant, world(seen(A), seen(B, epoch=8, term=3)), POLICY).actions == (Action("grant", A, 9),)
+    assert decide(record, world(gone(A), seen(B, epoch=7, term=3)), POLICY).actions == (Action("grant", B, 9),)
+
+
 def test_a_move_whose_sync_fails_is_taken_back() -> None:
     record = Record(7, None, vacant=True, target=A, move_by="witness")
     record = on_synced(record, A, False, POLICY)

@@ -45,6 +45,15 @@ def test_unsafe_combinations_are_named(change: dict[str, Any], names: tuple[str,
     assert all(name in " ".join(found) for name in names)
 
 
+def test_the_fast_profile_is_safe_and_fast() -> None:
+    profile = yaml.safe_load((ROLES.parent / "inventory" / "profiles" / "fast.yml").read_text())
+    assert timing_filter.timing_mistakes([profile]) == []
+    given = {name: profile[variable] for name, variable in timing_filter.VARIABLES.items() if variable in profile}
+    timing = Timing(**given)
+    detection = timing.heartbeat + timing.confirm_checks * timing.verb_timeout + timing.retry
+    assert max(timing.quiet_seconds, detection) < 3.5  # the rest of the 4 s is for the grant itself
+
+
 def test_roles_and_library_have_the_same_defaults() -> None:
     given: dict[str, object] = {}
     for role in ("watchdog", "guard", "openclaw"):

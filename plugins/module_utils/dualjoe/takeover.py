@@ -429,7 +429,7 @@ def _holder_passive(record: Record, holder: Sighting, world: World, policy: Poli
         return Decision(record, "granting", f"{holder.node} is busy with {world.busy[holder.node]}")
     other = world.sightings[policy.other(holder.node)]
     if other.fit and other.term > holder.term:  # its grant never arrived
-        return _revoke(record, policy, "failing_over", "witness", f"{other.node} has newer memory than {holder.node}")
+        return _revoke(record, policy, "failing_over", WITNESS, f"{other.node} has newer memory than {holder.node}")
     if holder.fit:
         return _grant(record, holder.node, world, policy, "regranting", f"{holder.node} lost its lease and is back")
     if other.fit:
