@@ -98,6 +98,7 @@ class Program:
         self.collections = folder / "collections"
         self.listener = Listener(folder / "watchdog.sock")
         self.hangs = folder / "hangs"
+        self.running: list[subprocess.Popen[str]] = []
         self.mark = f"mark-{folder.name}-{os.getpid()}"
         self.folder.mkdir()
         (self.collections / converge.PLAYBOOKS).mkdir(parents=True)
@@ -107,7 +108,7 @@ class Program:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         paths = ("--folder", self.folder, "--collections", self.collections, "--socket", self.listener.path)
-        return subprocess.Popen(
+        running = subprocess.Popen(
             [sys.executable, "-m", "dualjoe_watchdog.converge", *map(str, paths), *arguments],
             env={
                 **os.environ,
@@ -118,6 +119,8 @@ class Program:
             stderr=subprocess.STDOUT,
             text=True,
         )
+        self.running.append(running)
+        return running
 
     def run(self, *arguments: str) -> tuple[int, str]:
         running = self.start(*arguments)
@@ -140,6 +143,9 @@ class Program:
 def program(tmp_path: Path) -> Iterator[Program]:
     made = Program(tmp_path)
     yield made
+    for running in made.running:
+        running.kill()
+        running.communicate()
     for pid in made.left():
         os.kill(pid, signal.SIGKILL)
     made.listener.close()
@@ -209,6 +215,17 @@ def test_a_run_ends_at_its_time_limit_and_nothing_of_it_is_left(program: Program
     assert failed["data"]["status"] == "timeout"
     assert failed["reason"] == "failover.yml: not done within its time limit"
     assert failed["data"]["seconds"] < 6 + 2 * converge.STEP_SECONDS + 6
+
+
+def test_a_frozen_ansible_is_ended_as_well(program: Program) -> None:
+    """It hears neither INT nor TERM."""
+    running = hang(program, "--timeout", "6")
+    kids = subprocess.run(["pgrep", "--parent", str(running.pid)], capture_output=True, text=True, check=True)
+    for pid in kids.stdout.split():
+        os.kill(int(pid), signal.SIGSTOP)
+    running.communicate(timeout=40)
+    assert program.left() == []
+    assert program.listener.told("converge_failed")[0]["data"]["status"] == "timeout"
 
 
 def test_a_run_gives_way_to_a_newer_move_and_nothing_of_it_is_left(program: Program) -> None:
