@@ -135,3 +135,9 @@ def moved(kind: str, node: str, reason: str, data: Mapping[str, Any]) -> str:
 def not_ready(node: str, message: str) -> str:
     """A grant that came to nothing."""
     return f"{node} was to run the gateway and could not: {message}. The other node is tried next."
+
+
+def not_converged(reason: str) -> str:
+    """The run after a move, which looks at what surrounds it, failed or found something wrong."""
+    look = "See 'dualjoe timeline' on T440; playbooks/after_move.yml looks again"
+    return f"The check after Joe's last move failed: {reason}. {look}."

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from dualjoe import alerts, sightings, takeover, wire
 from dualjoe.takeover import Action, Decision, Record, Sighting
 
+from . import after_move
 from .nodes import Unreachable
 from .settings import Settings
 from .store import Store
@@ -329,6 +330,7 @@ class Coordinator:
         if move.origin is not None:
             self._alert(alerts.moved(kind, action.node, move.reason, data))
         self._served_by = action.node
+        self._ask_for_converge(kind, action)
 
     async def _revoke(self, action: Action) -> None:
         reply = await self._guards[action.node].ask(
@@ -469,6 +471,21 @@ class Coordinator:
             "busy": self.busy.get(name),
             "probe": {k: v for k, v in sighting.probe.items() if k not in ("v", "ok")},
         }
+
+    def note(self, kind: str, node: str | None, reason: str, data: dict[str, Any]) -> None:
+        """Write down what the run after a move tells; people hear of its failure."""
+        self._tell(kind, reason, node, data)
+        if kind == "converge_failed":
+            self._alert(alerts.not_converged(reason))
+
+    def _ask_for_converge(self, kind: str, action: Action) -> None:
+        """Leave word of a move for the run that looks at what surrounds it. Nothing here waits for that run."""
+        if self.settings.converge is None or kind == "start":
+            return
+        home = "primary" if action.node == self.policy.primary else "standby"
+        move = after_move.Request(kind=kind, node=action.node, home=home, epoch=action.epoch, at=_utc())
+        if problem := after_move.leave(self.settings.converge, move):
+            self.note("converge_failed", action.node, problem, {})
 
     @contextmanager
     def listen(self) -> Iterator[asyncio.Queue[dict[str, Any]]]:

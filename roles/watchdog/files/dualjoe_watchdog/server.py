@@ -18,6 +18,8 @@ ALERT_SECONDS = 30.0
 LOOK_SECONDS = 1.0
 MAX_EVENTS = 1000
 PAUSE_SECONDS = 3600.0
+MAX_NOTE_BYTES = 16384
+NOTES = frozenset({"converge_started", "converge_task", "converge_done", "converge_canceled", "converge_failed"})
 
 Answer = AsyncIterator[dict[str, Any]]
 
@@ -53,6 +55,7 @@ class Server:
                 "pause": self._pause,
                 "resume": self._resume,
                 "declare-off": self._declare_off,
+                "note": self._note,
                 "alert-test": self._alert_test,
             }
             answer = commands.get(request.get("command"), self._unknown)
@@ -85,6 +88,19 @@ class Server:
         if not await c.outbox.sent(number, ALERT_SECONDS):
             raise Refused("not_sent", "Telegram has not taken the alert yet; see 'journalctl -u dualjoe-watchdog'")
         yield wire.ok(sent=True)
+
+    async def _note(self, request: dict[str, Any]) -> Answer:
+        """Write down what the run after a move has to tell."""
+        c = self._coordinator
+        kind, node, reason, data = (request.get(field) for field in ("kind", "node", "reason", "data"))
+        if not isinstance(kind, str) or kind not in NOTES or not (node is None or str(node) in c.sightings):
+            raise Refused("bad_request", f"kind is one of {', '.join(sorted(NOTES))}, node is a node's name or null")
+        if not isinstance(reason, str) or not 0 < len(reason) <= 500 or not isinstance(data, dict):
+            raise Refused("bad_request", "reason is a short text, data an object")
+        if len(wire.encode(data)) > MAX_NOTE_BYTES:
+            raise Refused("bad_request", f"data has at most {MAX_NOTE_BYTES} bytes")
+        c.note(kind, node, reason, data)
+        yield wire.ok()
 
     async def _switch(self, request: dict[str, Any]) -> Answer:
         """Move Joe. Yields events; the final line says whether something changed."""

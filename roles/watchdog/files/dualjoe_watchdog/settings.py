@@ -74,6 +74,7 @@ class Settings(_Model):
     known_hosts: Path = Path("/etc/dualjoe/known_hosts")
     state: Path = Path("/var/lib/dualjoe/witness.sqlite")
     socket: Path = Path("/run/dualjoe/watchdog.sock")
+    converge: Path | None = None  # the folder in which word of each move is left for dualjoe-converge
 
     @property
     def nodes(self) -> tuple[NodeSettings, NodeSettings]:
