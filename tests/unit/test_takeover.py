@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from dualjoe import takeover
 from dualjoe.takeover import (
     Action,
     Pause,
@@ -382,3 +386,28 @@ def test_a_lease_of_longer_timing_is_waited_for() -> None:
     record = replace(HOME, quiet=QUIET + 60)
     assert decide(record, world(gone(A), seen(B), last_lease_sent_at=NOW - 99), POLICY).situation == "failing_over"
     assert decide(record, world(gone(A), seen(B), last_lease_sent_at=NOW - 90), POLICY).situation == "silent"
+
+
+def situations() -> set[str]:
+    """Every situation that the code names."""
+    found: set[str] = set()
+    where = {"Decision": 1, "_grant": 4, "_revoke": 2}
+    for node in ast.walk(ast.parse(Path(takeover.__file__).read_text())):
+        given: list[ast.expr] = []
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in where:
+            given = node.args[where[node.func.id] : where[node.func.id] + 1]
+        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "situation":
+            given = [node.value]
+        constants = [c.value for expression in given for c in ast.walk(expression) if isinstance(c, ast.Constant)]
+        found |= {value for value in constants if isinstance(value, str) and re.fullmatch("[a-z_]+", value)}
+    return found
+
+
+def test_the_documented_table_is_the_module_s_own() -> None:
+    assert takeover.__doc__ is not None
+    rows = [re.split(" {2,}", line) for line in takeover.__doc__.splitlines()]
+    table = [row for row in rows if len(row) == 3 and not row[0].startswith(("=", "situation"))]
+    page = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text()
+    for words, when, action in table:
+        assert f"| `{'`, `'.join(words.split(', '))}` | {when} | {action} |" in page
+    assert {word for row in table for word in row[0].split(", ")} == situations()

@@ -1,31 +1,41 @@
 """What the witness does next: who holds the lease, who gets it, and when.
 
 ``decide`` is pure: the durable record, what was seen of the nodes and a clock go in; actions and the record to store
-*before* they are carried out come out. The rules, in the order in which they are tried:
+*before* they are carried out come out. The rules, in about the order in which they are tried; first come those that
+keep the pair safe, then the holder is unknown, there, or silent:
 
-=================================================  ==================================================================
-situation                                          action
-=================================================  ==================================================================
-a node reports an epoch above the record           adopt it; if that node is active, it is the holder
-a node is active in a term that is over            revoke it
-paused, and a node does not know                   pause the passive node first, then the holder
-no longer paused, and a node does not know         resume the holder first, then the passive node
-paused, or only observing: a move would be due     renew the holder, and say what would be done
-a grant is due, but the node has promised its peer wait: the peer is alive for it
-holder unknown, a node is active                   it is the holder
-holder unknown, a lease may still run              wait
-holder unknown                                     grant the node with the newest memory; for one node alone, wait
-nobody holds (revoked or fenced, confirmed)        planned move: sync the target; then grant it
-holder heard and active, still starting            renew
-holder heard and active, move wanted, target fit   sync the target, then revoke the holder
-holder heard and active, gateway sick              revoke the holder if the other node is fit, else renew
-holder heard and active, home node well for long   the same as a move wanted (failback)
-holder heard and active                            renew
-holder heard and passive                           grant it again; unfit: revoke, so that the other node can have it
-holder missed a check                              wait
-holder silent, its lease may still run             wait; with a fence hook, and silent for its peer too, fence it
-holder silent                                      grant the other node
-=================================================  ==================================================================
+=================  ==============================================  =================================================
+situation          when                                            action
+=================  ==============================================  =================================================
+stray              a node is active in a term that is over         revoke it
+pausing            paused, and a node does not know                pause the passive node first, then the holder
+resuming           paused no longer, and a node does not know      resume the holder first, then the passive node
+moving             nobody holds, a verb of the move is under way   wait
+syncing            nobody holds, the move's target lacks memory    sync the target
+settling           holder unknown, a lease may still run           wait
+waiting_for_both   holder unknown, one node not heard yet          wait for a bounded time: it may have newer memory
+granting           nobody holds, or the holder is unknown          grant the move's target, or the newest memory
+revoking           the holder is stopping                          wait
+granting           the holder is starting                          renew once it is active
+moving             holder active, a move is wanted, target fit     sync the target, then revoke the holder
+failing_over       holder active, its gateway sick, other fit      revoke the holder
+sick_alone         holder active, its gateway sick, other unfit    renew
+failing_back       holder away, the home node well for long        sync the home node, then revoke the holder
+home, away         holder active                                   renew
+failing_over       holder heard, passive, other has newer memory   revoke the holder: its grant never arrived
+regranting         holder heard, passive and fit                   grant it again
+failing_over       holder heard, passive and unfit, other fit      revoke the holder, so that the other can have it
+missed             holder missed a check                           wait
+alone              holder silent, and so is the other node         wait
+fencing            holder silent, its peer misses it too, a hook   fence it; then nobody holds
+silent             holder silent, its lease may still run          wait
+failing_over       holder silent, its lease surely over            grant the other node
+promised           a grant is due, its node is bound by a promise  wait: the peer is alive for it
+nobody_fit         a grant is due, no node is fit                  wait
+paused, observing  a move is due that nobody asked for             renew the holder, and say so
+=================  ==============================================  =================================================
+
+A node that reports a higher epoch than the record's is believed before anything else.
 
 Times are seconds of one monotonic clock of the witness that also runs while it is suspended (CLOCK_BOOTTIME). The wall
 clock, which may jump, decides only on what cannot harm: the end of a pause, and how long a move home is put off.
