@@ -70,6 +70,8 @@ def test_a_part_of_a_provisioned_pair_changes_nothing(arguments: tuple[str, ...]
         ('{"openclaw_port": "many"}', "openclaw_port"),
         ('{"watchdog_ttl_seconds": 20}', "watchdog_ttl_seconds"),
         ('{"watchdog_margin_seconds": 2}', "watchdog_margin_seconds"),
+        ('{"guard_hardware_watchdog_seconds": 4.5}', "guard_hardware_watchdog_seconds"),
+        ('{"guard_hardware_watchdog_seconds": 4}', "no /dev/watchdog"),
         ('{"watchdog_heartbeat_seconds": "often"}', "watchdog_heartbeat_seconds"),
         ('{"openclaw_telegram_token": "REDACTED"}', "openclaw_telegram_token"),
         ('{"common_address": "172.31.213.10"}', "addresses must differ"),

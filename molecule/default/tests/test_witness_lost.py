@@ -33,6 +33,14 @@ def test_without_the_witness_joe_goes_on_with_the_peer_s_promises(host: Any, pai
     assert status(host.get_host("docker://pc-b"))["promise_left"] > 0
 
 
+def test_both_nodes_tell_by_themselves_that_t440_is_silent(pair: Pair) -> None:
+    def told() -> bool:
+        texts = pair.alerts()
+        return all(any(f"{node} has not heard T440" in text for text in texts) for node in ("pc-a", "pc-b"))
+
+    wait_until(told, "both nodes' own alerts", 30)
+
+
 def test_the_guard_stops_the_gateway_by_the_lease_s_deadline(host: Any, pair: Pair, sampler: Sampler) -> None:
     pair.on("pc-b", "systemctl", "stop", "dualjoe-guard")
     left = status(host)["lease_left"]
@@ -48,3 +56,8 @@ def test_joe_is_back_when_the_witness_is(pair: Pair) -> None:
     pair.on("t440", "systemctl", "start", "dualjoe-watchdog")
     wait_until(lambda: pair.gateway_ready("pc-a"), "PC-A's gateway is ready again", 120)
     assert not pair.gateway_runs("pc-b")
+
+
+def test_the_nodes_tell_that_t440_is_heard_again(pair: Pair) -> None:
+    over = "Over: T440 and the nodes hear each other again."
+    wait_until(lambda: sum(over in text for text in pair.alerts()) >= 2, "both nodes say so", 30)
