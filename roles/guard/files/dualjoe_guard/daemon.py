@@ -135,6 +135,12 @@ class Guard:
 
     # ---- the gateway
 
+    async def _keep_watch(self) -> None:
+        while True:
+            await self.watch()
+            # Joe is awaited: while he starts, he is not left to wait for the next look.
+            await asyncio.sleep(TICK_SECONDS if self.health.state == "starting" else WATCH_SECONDS)
+
     async def watch(self) -> None:
         """One look at the unit: what runs without a lease is stopped, what should run is kept running."""
         unit = await self.gateway.state()
@@ -508,7 +514,7 @@ class Guard:
         server = await asyncio.start_unix_server(self.answer, str(self.settings.socket), limit=wire.MAX_LINE_BYTES)
         self.settings.socket.chmod(0o660)
         loops = (
-            asyncio.create_task(_every(WATCH_SECONDS, self.watch)),
+            asyncio.create_task(self._keep_watch()),
             asyncio.create_task(_every(self.settings.peer_interval_seconds, self.look_at_peer)),
             asyncio.create_task(_every(WATCH_SECONDS, self.ask_for_promise)),
             asyncio.create_task(_every(TELL_SECONDS, self.tell_people)),
