@@ -114,9 +114,9 @@ class Lab:
         return self.pair.on(machine, "systemctl", "show", "--property=MainPID", "--value", unit).stdout.strip()
 
     def both_ran(self, since: float) -> list[Span]:
-        """The spans, since a wall-clock time, in which both gateways ran by the journals of the running nodes."""
-        ran = [lives(entries(self.pair, n, since), self.deaths[n], self.standstills[n]) for n in NODES]
-        return overlaps(*ran)
+        """The spans, from ``since`` on (monotonic clock), in which both gateways ran by the nodes' journals."""
+        one, other = (lives(entries(self.pair, n), self.deaths[n], self.standstills[n]) for n in NODES)
+        return overlaps(one, other, since)
 
     # ---- done to machines
 

@@ -26,9 +26,9 @@ class Entry:
     starting: bool
 
 
-def entries(pair: Pair, node: str, since: float) -> list[Entry]:
-    """What the journal of a running node has, in order. ``since`` is wall-clock time."""
-    shown = pair.on(node, "journalctl", "--output=json", f"--since=@{since:.0f}", f"UNIT={UNIT}", "_PID=1")
+def entries(pair: Pair, node: str) -> list[Entry]:
+    """What the journal of a running node has, in order, of all its boots."""
+    shown = pair.on(node, "journalctl", "--output=json", f"UNIT={UNIT}", "_PID=1")
     found = []
     for line in shown.stdout.splitlines():
         told = json.loads(line)
@@ -67,7 +67,7 @@ def _without(life: Span, since: float, until: float) -> list[Span]:
     return [piece for piece in pieces if piece[0] < piece[1]]
 
 
-def overlaps(one: Sequence[Span], other: Sequence[Span]) -> list[Span]:
-    """The spans in which both ran."""
-    both = [(max(a[0], b[0]), min(a[1], b[1])) for a in one for b in other]
+def overlaps(one: Sequence[Span], other: Sequence[Span], since: float) -> list[Span]:
+    """The spans, from ``since`` on, in which both ran."""
+    both = [(max(a[0], b[0], since), min(a[1], b[1])) for a in one for b in other]
     return sorted(span for span in both if span[0] < span[1])

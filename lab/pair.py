@@ -289,7 +289,7 @@ class Service:
         return seconds_without(self.answers, begin, end)
 
 
-ANSWER_SECONDS = 1.0  # an answer tells of the time until the next one, and at most of so long
+ANSWER_SECONDS = 0.6  # an answer tells of the time until the next one, and at most of so long
 
 
 def seconds_without(answers: Mapping[str, Sequence[tuple[float, bool]]], begin: float, end: float) -> float:
@@ -299,13 +299,13 @@ def seconds_without(answers: Mapping[str, Sequence[tuple[float, bool]]], begin: 
     for told in answers.values():
         following = [at for at, _ in told[1:]] + [float("inf")]
         for (at, ready), following_at in zip(told, following):
-            if ready:
-                served.append((max(at, begin), min(at + ANSWER_SECONDS, following_at, end)))
+            since, until = max(at, begin), min(at + ANSWER_SECONDS, following_at, end)
+            if ready and since < until:
+                served.append((since, until))
     without, reached = 0.0, begin
     for since, until in sorted(served):
-        if until > reached:
-            without += max(0.0, since - reached)
-            reached = until
+        without += max(0.0, since - reached)
+        reached = max(reached, until)
     return without + max(0.0, end - reached)
 
 

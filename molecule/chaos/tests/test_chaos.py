@@ -311,7 +311,7 @@ def test_the_instruments_see_two_gateways(lab: Lab) -> None:
     """A gateway that an operator starts on PC-B is stopped by the guard there. Until then there are two: what counts
     them below must see it, during and afterwards."""
     lab.whole()
-    began, before = time.time(), len(lab.sampler.overlaps)
+    began, before = time.monotonic(), len(lab.sampler.overlaps)
     lab.pair.on(B, "systemctl", "start", UNIT)
     lab.silent(B, 5)
     overlaps = lab.sampler.overlaps[before:]
@@ -341,7 +341,7 @@ def test_fault(lab: Lab, fault: Fault, number: int, rounds: list[Round]) -> None
     both = len(lab.sampler.overlaps) - two_before
     if both:
         mistakes.append(f"two gateways in {both} samples")
-    mistakes += _mistakes_of(lambda: _one_by_the_journals(lab, wall))
+    mistakes += _mistakes_of(lambda: _one_by_the_journals(lab, began))
     rounds.append(Round(fault.name, fault.bound, without, both, tuple(mistakes)))
     if mistakes:
         mistakes.append(f"see {lab.evidence(re.sub('[^a-z0-9]+', '-', f'{fault.name} {number}'.lower()), wall)}")
