@@ -199,7 +199,7 @@ class Lab:
     def _prepare_lie(self, machine: str) -> None:
         settings = (
             "[Service]",
-            "Environment=LD_PRELOAD=/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
+            "Environment=LD_PRELOAD=/usr/$LIB/faketime/libfaketimeMT.so.1",
             f"Environment=FAKETIME_TIMESTAMP_FILE={FAKE_TIME} FAKETIME_CACHE_DURATION=1 FAKETIME_DONT_FAKE_MONOTONIC=1",
         )
         drop_in = "\\n".join(settings)

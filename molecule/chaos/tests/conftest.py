@@ -47,15 +47,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     names = list(dict.fromkeys(round_.fault for round_ in done))
     width = max(len(name) for name in names)
     terminalreporter.section("faults")
-    terminalreporter.line(f"{'':{width}}                 seconds without service   two-active")
-    terminalreporter.line(f"{'fault':{width}}  rounds  outcome  median     max   bound      samples")
+    terminalreporter.line("Seconds without service, and samples that saw two gateways")
+    terminalreporter.line(f"{'':{width}} rounds outcome  median    max  bound  two")
     for name in names:
         of_it = [round_ for round_ in done if round_.fault == name]
         without = [round_.without for round_ in of_it]
         failed = sum(bool(round_.mistakes) for round_ in of_it)
         outcome = f"{failed} failed" if failed else "held"
-        both = sum(round_.both for round_ in of_it)
-        terminalreporter.line(
-            f"{name:{width}}  {len(of_it):6}  {outcome:8} {statistics.median(without):6.1f}  {max(without):6.1f}"
-            f"  {of_it[0].bound:6.1f}  {both:11}"
-        )
+        figures = " ".join(f"{figure:6.1f}" for figure in (statistics.median(without), max(without), of_it[0].bound))
+        two = sum(round_.both for round_ in of_it)
+        terminalreporter.line(f"{name:{width}} {len(of_it):6} {outcome:8} {figures} {two:4}")

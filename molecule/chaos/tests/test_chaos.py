@@ -217,7 +217,6 @@ TO_A, TO_B = "No failover, although T440 would want one", "pc-b does not answer 
 UNFIT_A, UNFIT_B = "pc-a could not run the gateway now", "pc-b could not run the gateway now"
 MOVED = "Failover: Joe runs on pc-b"
 LONG, SHORT = QUIET + TTL, TTL + HEARTBEAT
-ORDERS = [" ".join(order) for order in permutations((T, A, B))]
 
 FAULTS = (
     # machines
@@ -226,8 +225,8 @@ FAULTS = (
     Fault("T440 dies, then PC-B; both return", lose_t440_then_pc_b, TTL + BOOT + REGRANT, ci=True),
     Fault("power cut", partial(power_cut, (T, A, B), 0), BOOT + REGRANT, ci=True),
     *(
-        Fault(f"power cut, return of {order}", partial(power_cut, tuple(order.split()), 4), 12 + BOOT + REGRANT)
-        for order in ORDERS
+        Fault(f"power cut; {', '.join(order)} return", partial(power_cut, order, 4), 12 + BOOT + REGRANT)
+        for order in permutations((T, A, B))
     ),
     Fault("PC-B dies as it takes over", fail_over_twice, TAKEOVER + BOOT + BLIND, ci=True),
     # links
@@ -253,17 +252,17 @@ FAULTS = (
     Fault("sshd on PC-A is killed", partial(strike, A, SSHD, "KILL", TTL), UNDISTURBED),
     Fault("sshd on PC-A hangs", hang_sshd, UNDISTURBED, A, TO_A),
     # the watchdog dies at a step
-    Fault("failover, watchdog dies at 'silent'", partial(fail_over_without, "silent"), BLIND, B, MOVED),
-    Fault("failover, watchdog dies at 'grant'", partial(fail_over_without, "grant"), TAKEOVER + REGRANT, B, ci=True),
-    Fault("failover, watchdog dies after it", partial(fail_over_without, "failover"), TAKEOVER, B),
+    Fault("failover; watchdog dies at silent", partial(fail_over_without, "silent"), BLIND, B, MOVED),
+    Fault("failover; watchdog dies at grant", partial(fail_over_without, "grant"), TAKEOVER + REGRANT, B, ci=True),
+    Fault("failover; watchdog dies at its end", partial(fail_over_without, "failover"), TAKEOVER, B),
     *(
-        Fault(f"failback, watchdog dies at '{events}'", partial(go_home_without, events), bound, None, begin=away)
-        for events, bound in (
-            ("sync", UNDISTURBED),
-            ("revoke", MOVE + REGRANT),
-            ("revoke sync", MOVE + REGRANT),
-            ("revoke grant", MOVE + REGRANT),
-            ("switchover", MOVE),
+        Fault(f"failback; watchdog dies at {step}", partial(go_home_without, events), bound, None, begin=away)
+        for step, events, bound in (
+            ("first sync", "sync", UNDISTURBED),
+            ("revoke", "revoke", MOVE + REGRANT),
+            ("second sync", "revoke sync", MOVE + REGRANT),
+            ("grant", "revoke grant", MOVE + REGRANT),
+            ("its end", "switchover", MOVE),
         )
     ),
     # state, disks, clocks
@@ -272,8 +271,8 @@ FAULTS = (
     Fault("disk of T440 is full", partial(fill_disk, T), UNDISTURBED, A, "full"),
     Fault("epoch of PC-B is broken", partial(lose_epoch, "echo x >epoch.json"), UNDISTURBED, A, UNFIT_B, ci=True),
     Fault("epoch of PC-B is missing", partial(lose_epoch, "rm epoch.json"), UNDISTURBED, A, UNFIT_B),
-    Fault("T440 is replaced while PC-A serves", forget, UNDISTURBED, ci=True),
-    Fault("T440 is replaced while PC-B serves", forget, UNDISTURBED, B, begin=away),
+    Fault("T440 is replaced, PC-A serves", forget, UNDISTURBED, ci=True),
+    Fault("T440 is replaced, PC-B serves", forget, UNDISTURBED, B, begin=away),
     *(
         Fault(
             f"clock of {machine} jumps {offset}",
