@@ -1,13 +1,15 @@
 # `make` lists what there is. Everything lives in .venv, .cache and lab/.state.
 SCENARIO ?= default
 SEEDS ?= 300
+FAULTS ?= all
+ROUNDS ?= 5
 PYTHON ?= python3
 
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv tools docker images demo demo-down test lint types unit simulate simulate-mutants molecule lock docs clean
+.PHONY: help venv tools docker images demo demo-down test lint types unit simulate simulate-mutants molecule chaos lock docs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +52,9 @@ simulate-mutants: venv ## each safety rule, taken away, must be caught
 
 molecule: venv images ## one scenario: make molecule SCENARIO=failover
 	@$(BIN)/molecule test --scenario-name $(SCENARIO)
+
+chaos: venv images ## every fault on the three machines, ROUNDS=5 times; FAULTS='clock|link' chooses by name
+	@FAULTS='$(FAULTS)' ROUNDS='$(ROUNDS)' $(BIN)/molecule test --scenario-name chaos
 
 lock: ## lock the Python dependencies again, with hashes
 	@$(PYTHON) -m venv .cache/lock

@@ -7,7 +7,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -156,8 +156,8 @@ class Pair:
 class Sampler:
     """Counts the processes of both gateways twenty times a second, and keeps the samples at which both had some.
 
-    It reads the units' control groups from outside, where both machines are seen in one instant, and where a frozen or
-    dying machine shows what it still has.
+    It reads the units' control groups from outside, where both machines are seen in one instant, and where a dying
+    machine shows what it still has. On a frozen machine nothing runs: its gateway counts again from its thaw on.
     """
 
     nodes: Sequence[str] = ("pc-a", "pc-b")
@@ -166,6 +166,7 @@ class Sampler:
     overlaps: list[str] = field(default_factory=list)
     _done: threading.Event = field(default_factory=threading.Event)
     _folders: dict[str, Path] = field(default_factory=dict)
+    _freezers: dict[str, Path | None] = field(default_factory=dict)
 
     def watch(self) -> None:
         """Sample until stopped."""
@@ -180,25 +181,132 @@ class Sampler:
         self._done.set()
 
     def running(self, node: str) -> bool:
-        """Whether any process of the gateway exists on a node."""
+        """Whether any process of the gateway exists on a node and can run."""
         if node not in self._folders:
-            self._folders[node] = _cgroup(node)
+            self._folders[node] = _cgroup(node, "name=systemd")
+            self._freezers[node] = _freezer(node, self._folders[node])
         try:
-            return bool((self._folders[node] / "system.slice" / UNIT / "cgroup.procs").read_text().strip())
+            exists = bool((self._folders[node] / "system.slice" / UNIT / "cgroup.procs").read_text().strip())
         except OSError:  # no such group: the unit does not run
             return False
+        return exists and not _frozen(self._freezers[node])
 
 
-def _cgroup(machine: str) -> Path:
-    """The control group of a running machine's container; its name outlives a restart of the machine."""
+def _cgroup(machine: str, wanted: str) -> Path:
+    """The control group of a running machine's container; its name outlives a restart of the machine. ``wanted`` is the
+    controller of cgroup v1; v2 has one group for all."""
     pid = run("docker", "inspect", "--format", "{{.State.Pid}}", machine).stdout.strip()
     for line in Path(f"/proc/{pid}/cgroup").read_text(encoding="ascii").splitlines():
         _, controllers, path = line.split(":", 2)
-        for root, wanted in (("/sys/fs/cgroup/systemd", "name=systemd"), ("/sys/fs/cgroup", "")):
+        for root, name in ((f"/sys/fs/cgroup/{wanted.removeprefix('name=')}", wanted), ("/sys/fs/cgroup", "")):
             folder = Path(root + path.removesuffix("/init.scope"))
-            if controllers == wanted and folder.is_dir():
+            if controllers == name and folder.is_dir():
                 return folder
     raise RuntimeError(f"the control group of {machine} was not found; is it running?")
+
+
+def _freezer(machine: str, group: Path) -> Path | None:
+    """The file that tells whether a machine is frozen."""
+    unified = group / "cgroup.events"
+    return unified if unified.exists() else _cgroup(machine, "freezer") / "freezer.state"
+
+
+def _frozen(freezer: Path | None) -> bool:
+    try:
+        state = freezer.read_text(encoding="ascii") if freezer is not None else ""
+    except OSError:  # the machine is off
+        return False
+    return state.startswith("FROZEN") or "frozen 1" in state
+
+
+_ASK_READYZ = """
+import http.client, os, sys, threading, time
+
+def leave():
+    sys.stdin.read()
+    os._exit(0)
+
+threading.Thread(target=leave, daemon=True).start()
+while True:
+    began = time.monotonic()
+    try:
+        asked = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=0.5)
+        asked.request("GET", "/readyz")
+        ready = asked.getresponse().status == 200
+        asked.close()
+    except (OSError, http.client.HTTPException):
+        ready = False
+    print(began, int(ready), flush=True)
+    time.sleep(max(0.0, began + 0.2 - time.monotonic()))
+"""
+
+
+@dataclass
+class Service:
+    """Asks both gateways five times a second whether they are ready, and keeps the answers.
+
+    It asks from inside, where the gateways listen, by one small process on each node. The machines share the monotonic
+    clock of this computer, so that the stamps of both compare.
+    """
+
+    port: int
+    nodes: Sequence[str] = ("pc-a", "pc-b")
+    answers: dict[str, list[tuple[float, bool]]] = field(default_factory=dict)
+    _done: threading.Event = field(default_factory=threading.Event)
+    _asking: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.answers = {node: [] for node in self.nodes}
+
+    def watch(self, node: str) -> None:
+        """Ask until stopped; a machine that is off or frozen is asked again and again."""
+        command = ("docker", "exec", "--interactive", node, "python3", "-c", _ASK_READYZ, str(self.port))
+        while not self._done.is_set():
+            with subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            ) as asking:
+                self._asking[node] = asking
+                if self._done.is_set():
+                    asking.terminate()
+                assert asking.stdout is not None
+                for line in asking.stdout:
+                    at, ready = line.split()
+                    self.answers[node].append((float(at), ready == "1"))
+            self._done.wait(0.5)
+
+    def stop(self) -> None:
+        self._done.set()
+        for asking in self._asking.values():
+            asking.terminate()  # its standard input ends with it, and with that the process on the node
+
+    def serves(self, node: str) -> bool:
+        """Whether a node's gateway was ready within the last second."""
+        at, ready = self.answers[node][-1] if self.answers[node] else (0.0, False)
+        return ready and time.monotonic() - at < 1
+
+    def seconds_without(self, begin: float, end: float) -> float:
+        """For how long between two times of the monotonic clock nobody was ready."""
+        return seconds_without(self.answers, begin, end)
+
+
+ANSWER_SECONDS = 0.6  # an answer tells of the time until the next one, and at most of so long
+
+
+def seconds_without(answers: Mapping[str, Sequence[tuple[float, bool]]], begin: float, end: float) -> float:
+    """For how long between ``begin`` and ``end`` no node's answers say that it was ready. ``answers``: node -> (when
+    asked, ready), in order."""
+    served = []
+    for told in answers.values():
+        following = [at for at, _ in told[1:]] + [float("inf")]
+        for (at, ready), following_at in zip(told, following):
+            since, until = max(at, begin), min(at + ANSWER_SECONDS, following_at, end)
+            if ready and since < until:
+                served.append((since, until))
+    without, reached = 0.0, begin
+    for since, until in sorted(served):
+        without += max(0.0, since - reached)
+        reached = max(reached, until)
+    return without + max(0.0, end - reached)
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float) -> float:
