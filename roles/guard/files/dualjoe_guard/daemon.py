@@ -203,9 +203,17 @@ class Guard:
                 await self.gateway.fence(0)
         return command
 
-    async def _fence(self) -> bool:
+    async def _fence(self, orderly_seconds: float | None = None) -> bool:
         async with self._fencing:
-            return await self.gateway.fence(self.settings.stop_seconds)
+            return await self.gateway.fence(
+                self.settings.stop_seconds if orderly_seconds is None else orderly_seconds
+            )
+
+    def _orderly_seconds(self) -> float:
+        """How long an orderly stop may take: not beyond the lease at hand. Asked before the lease is dropped, as nobody
+        keeps its deadline then."""
+        left = self._left()
+        return self.settings.stop_seconds if left is None else max(0.0, min(self.settings.stop_seconds, left))
 
     # ---- the verbs
 
@@ -309,8 +317,9 @@ class Guard:
         async with self._transition:
             if self.state.epoch != epoch:
                 raise Refused("revoked", f"epoch {epoch} was ended while the gateway was starting")
+            orderly_seconds = self._orderly_seconds()
             self._drop_lease()
-            if not await self._fence():
+            if not await self._fence(orderly_seconds):
                 raise Refused("not_stopped", "the gateway did not start and could not be stopped")
         raise Refused("not_ready", f"the gateway did not become ready and is stopped: {why or 'no reason given'}")
 
@@ -320,9 +329,10 @@ class Guard:
             revoked = lease.revoke(self.state, request)
             if revoked.epoch != self.state.epoch:
                 await self._store(revoked)
+            orderly_seconds = self._orderly_seconds()
             self.state = revoked
             self._drop_lease()
-            if not await self._fence():
+            if not await self._fence(orderly_seconds):
                 raise Refused("not_stopped", "the gateway could not be stopped")
         log.info("epoch=%d revoked, the gateway is stopped", request.epoch)
         return wire.ok(epoch=self.state.epoch, stopped=True)
