@@ -99,9 +99,18 @@ async def _until(world: World, home: str) -> None:
             world.broke(f"Joe is not at home on {home} after {2 * BACK_SECONDS:.0f} s")
 
 
-def points() -> int:
-    """How many steps the story has when nothing interrupts it."""
-    return explore(SEED, there_and_back).points
+def cases() -> list[tuple[int, str]]:
+    """Every step of the story with every interruption; but nothing is done to PC-A while it is dead."""
+    steps: list[str] = []
+
+    async def story(world: World) -> None:
+        await there_and_back(world)
+        steps.extend(world.steps)
+
+    explore(SEED, story)
+    boots = steps.index("pc-a boots")
+    every = [(at, what) for what in INTERRUPTIONS for at in range(1, len(steps) + 1)]
+    return [(at, what) for at, what in every if at > boots or not what.startswith("pc-a")]
 
 
 def interrupted(at: int, what: str) -> History:
@@ -124,20 +133,18 @@ def _one(case: tuple[int, str]) -> tuple[int, str, History]:
 
 def _all() -> int:
     began = time.monotonic()
-    steps = points()
+    every = cases()
     bad = struck = 0
-    overlap = 0.0
-    cases = [(at, what) for what in INTERRUPTIONS for at in range(1, steps + 1)]
     with Pool() as pool:
-        for at, what, history in pool.imap_unordered(_one, cases, chunksize=16):
+        for at, what, history in pool.imap_unordered(_one, every, chunksize=16):
             struck += any("INTERRUPTED" in line for line in history.journal)
-            overlap = max(overlap, history.resume_overlap)
             if history.violation:
                 bad += 1
                 print(f"--at {at} --what {what!r}: {history.violation}", flush=True)
-    told = f"{steps} steps of a failover and a failback, {len(INTERRUPTIONS)} interruptions at each: {struck} histories"
+    steps = max(at for at, _ in every)
+    told = f"a failover and a failback, {steps} steps, {len(INTERRUPTIONS)} interruptions at each: {struck} histories"
     print(f"{told}: {bad} violations ({time.monotonic() - began:.0f} s)")
-    return 1 if bad or struck != len(cases) else 0
+    return 1 if bad or struck != len(every) else 0
 
 
 def main() -> int:

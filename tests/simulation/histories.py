@@ -36,8 +36,10 @@ from world import NODES, RESUME_SECONDS, Machine, Node, World  # noqa: E402
 TROUBLE_SECONDS = 900.0
 FREEZE_SECONDS = 60.0
 DAY_SECONDS = 86400.0
-# After the last fault: a lease may run on, an absent node is waited for, one start may fail and the other be tried.
-BACK_SECONDS = timing.Timing().quiet_seconds * 2 + takeover.Policy(*NODES).absent_wait + 2 * 110 + 60
+PAUSE_SECONDS = 90.0  # at most
+# After the last fault: a lease may run on, a pause too, an absent node is waited for, one start may fail and the other be
+# tried.
+BACK_SECONDS = timing.Timing().quiet_seconds * 2 + PAUSE_SECONDS + takeover.Policy(*NODES).absent_wait + 2 * 110 + 60
 
 Story = Callable[[World], Coroutine[Any, Any, None]]
 
@@ -79,7 +81,7 @@ class Trouble:
         self._kinds: list[Callable[[Node, float], None]] = [
             *(self.power, self.power, self.guard_dies, self.guard_hangs, self.cut, self.cut, self.isolate),
             *(self.isolate_and_hang, self.noise, self.gateway_dies, self.gateway_hangs, self.gateway_broken),
-            *(self.sync_broken, self.watchdog_dies, self.power_of_witness, self.switch, self.switch),
+            *(self.sync_broken, self.watchdog_dies, self.power_of_witness, self.switch, self.switch, self.pause),
             *(self.freeze, self.freeze, self.freeze_witness),
         ]
 
@@ -181,6 +183,13 @@ class Trouble:
     def switch(self, node: Node, _pause: float) -> None:
         self._world.witness.request_move(node.name)
 
+    def pause(self, _node: Node, pause: float) -> None:
+        """Ada works on the pair, or says that she has done so."""
+        if self._chance.random() < 0.5:
+            self._world.witness.request_pause(pause)
+        else:
+            self._world.witness.request_resume()
+
 
 async def _history(world: World) -> None:
     """Start, suffer, recover."""
@@ -195,6 +204,7 @@ async def _history(world: World) -> None:
     for node in world.nodes.values():
         node.boot()
     world.witness.start()
+    world.witness.request_resume()
     healed = world.now
     while world.violation is None and not world.settled():
         await asyncio.sleep(1)

@@ -39,9 +39,9 @@ class Bound:
     margin: int = 1
     stop: int = 1
     absent_wait: int = 1
-    faults: int = 2
+    faults: int = 1
     requests: int = 1  # of people, for a switchover
-    life: int = 3  # a message comes in so many ticks or never
+    life: int = 2  # a message comes in so many ticks or never
 
     @property
     def policy(self) -> Policy:
@@ -435,7 +435,7 @@ class Protocol:
         elif message.verb == "sync":
             record = takeover.on_synced(record, name, message.answer == "ok", self.policy)
         elif message.verb == "grant" and message.answer == "not_ready":
-            record = takeover.on_grant_failed(record, name, message.epoch, self.policy)
+            record = takeover.on_grant_failed(record, name, message.epoch, self._view(m), self.policy)
             m = m._replace(witness=m.witness._replace(let_down=index))
         m = self._store(m, record)
         m = self._look(m, index, m.nodes[index], m.now) if heard else self._miss(m, index)
@@ -482,7 +482,7 @@ def _ago(moment: float | None, now: int) -> float | None:
 
 
 def _record_key(record: Record, base: int) -> tuple[Any, ...]:
-    return record.epoch - base, record.holder, record.vacant, record.target, record.synced
+    return record.epoch - base, record.holder, record.vacant, record.target, record.prepared, record.synced
 
 
 def _node_key(node: Node, now: int, base: int) -> tuple[Any, ...]:

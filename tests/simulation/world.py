@@ -33,7 +33,7 @@ from dualjoe_watchdog.coordinator import Coordinator
 from dualjoe_watchdog.nodes import Unreachable
 from dualjoe_watchdog.settings import NodeSettings, Settings
 from dualjoe_watchdog.telegram import Outbox
-from virtual import MACHINE, VirtualLoop
+from virtual import MACHINE, VirtualLoop, wall_seconds
 
 NODES = ("pc-a", "pc-b")
 TIMING = Timing()
@@ -85,10 +85,12 @@ class World:
         self.violation = self.violation or Violation(what)
 
     def step(self, what: str) -> None:
-        """Something was done that a crash may follow at once. What crashes goes no further, not even to its next line."""
-        self.steps.append(what)
-        if self.interrupt is not None and len(self.steps) == self.interrupt[0]:
-            self.interrupt[1]()
+        """Something was done that a crash may follow at once ('': nothing of consequence). What crashes goes no further,
+        not even to its next line."""
+        if what:
+            self.steps.append(what)
+            if self.interrupt is not None and len(self.steps) == self.interrupt[0]:
+                self.interrupt[1]()
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise asyncio.CancelledError
@@ -233,8 +235,6 @@ class SimulatedGateway(Gateway):
             return Command(0, "")
         self.active, self.hangs = "active", self._node.gateway_broken
         self._ready_at = self._world.now + self._world.random.uniform(3, 15)
-        if self._node.guard is not None:
-            self._node.memory = self._node.guard.state.term  # from now on it is written in this term
         self._world.gateway_started(self._node.name)
         self._world.step(f"{self._node.name} gateway started")
         return Command(0, "")
@@ -282,7 +282,7 @@ class Node(Machine):
         epochs.store(path / "epoch.json", 0, 0)
         self.disk = Folder(path, lambda: world.step(f"{name} epoch stored"))
         self.disk.install()
-        self.memory = 0  # the term in which the newest memory on this node was written
+        self.fetched = 0  # the term in which the memory was written that this node fetched last
         self.gateway_broken = False  # its gateway starts and never answers
         self.sync_broken = False  # fetching the peer's memory fails
         self.gateway = SimulatedGateway(world, self)
@@ -303,6 +303,7 @@ class Node(Machine):
             self.gateway = SimulatedGateway(self._world, self)
             self.does(self._cron())
             self.start_guard()
+            self._world.step(f"{self.name} boots")
 
     def crash(self) -> None:
         """Power off: at once, and without a goodbye."""
@@ -351,6 +352,9 @@ class Node(Machine):
             ttl_seconds=TIMING.ttl,
             margin_seconds=TIMING.margin,
             free_bytes=1,
+            pair="joe",
+            witness_silent_seconds=120,
+            reminder_seconds=3600,
             root=self.disk.path,
         )
         self.hung = False
@@ -359,8 +363,9 @@ class Node(Machine):
             self._world.broke(f"{self.name}: the epoch went back from {self._epoch} to {self.guard.state.epoch}")
         self.guard.ask_peer = lambda message: self._world.network.ask_peer(self.name, message)  # type: ignore[method-assign]
         self._guards(self._tick())
-        self._guards(self._watch())
-        self._guards(self._promises())
+        self._guards(self._often(WATCH_SECONDS, self.guard.watch))
+        self._guards(self._often(WATCH_SECONDS, self.guard.ask_for_promise))
+        self._guards(self._often(settings.peer_interval_seconds, self.guard.look_at_peer))
 
     async def _tick(self) -> None:
         while True:
@@ -369,17 +374,11 @@ class Node(Machine):
                 self._epoch = max(self._epoch, self.guard.state.epoch)
             await asyncio.sleep(TICK_SECONDS)
 
-    async def _watch(self) -> None:
+    async def _often(self, seconds: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         while True:
-            if not self.hung and self.guard is not None:
-                await self.guard.watch()
-            await asyncio.sleep(WATCH_SECONDS)
-
-    async def _promises(self) -> None:
-        while True:
-            if not self.hung and self.guard is not None:
-                await self.guard.ask_for_promise()
-            await asyncio.sleep(WATCH_SECONDS)
+            if not self.hung:
+                await work()
+            await asyncio.sleep(seconds)
 
     def _guards(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Something that ends with the guard's process."""
@@ -395,9 +394,10 @@ class Node(Machine):
                 task.cancel()
         self.guard = None
 
-    def kill_guard(self, away_seconds: float = 1) -> None:
-        """SIGKILL; systemd stops the gateway, which is bound to it, and starts the guard anew."""
-        if self.guard is not None:
+    def kill_guard(self, away_seconds: float = 1, watchdog: bool = False) -> None:
+        """SIGKILL; systemd stops the gateway, which is bound to it, and starts the guard anew. Nobody can do that on a
+        frozen machine, but for systemd's ``watchdog`` at the moment when it goes on."""
+        if self.guard is not None and (not self.frozen or watchdog):
             self._world.note(f"{self.name}: the guard is killed")
             self._end_guard()
             self.does(self._after_guard(away_seconds))
@@ -414,7 +414,7 @@ class Node(Machine):
 
     def hang_guard(self) -> None:
         """SIGSTOP; systemd's watchdog kills it in time."""
-        if self.guard is not None and not self.hung:
+        if self.guard is not None and not self.hung and not self.frozen:
             self._world.note(f"{self.name}: the guard hangs")
             self.hung = True
             self.does(self._watchdog(self.guard))
@@ -427,7 +427,7 @@ class Node(Machine):
     def watchdog_bites(self) -> None:
         """systemd kills a guard that does not feed it, and with it the gateway, at once: the unit's ExecStopPost."""
         self.does(self._kill_gateway())
-        self.kill_guard()
+        self.kill_guard(watchdog=True)
 
     async def _kill_gateway(self) -> None:
         await asyncio.sleep(KILL_SECONDS)
@@ -445,16 +445,22 @@ class Node(Machine):
             await asyncio.sleep(0.1)
         if self.guard is None:
             return None
-        verb = message["verb"]
-        self._world.step(f"{self.name} is asked: {verb}")
+        verb = message["verb"] if caller == "witness" or message["verb"] != "probe" else ""  # of no consequence
+        self._world.step(f"{self.name} is asked: {verb}" if verb else "")
         work = self._guards(self.guard._reply(dict(message, **{"as": caller}), 0))
         with suppress(asyncio.CancelledError):
             reply = dict(await work)
-            self._world.step(f"{self.name} answers: {verb}")
+            self._world.step(f"{self.name} answers: {verb}" if verb else "")
             return reply
         return None
 
     # ---- the memory
+
+    @property
+    def memory(self) -> int:
+        """The term in which this node's newest memory was written: fetched, or served here. A grant that was stored counts
+        as served, so that a takeover which a crash interrupts goes on from the memory that it began with."""
+        return max(self.fetched, 0 if self.guard is None else self.guard.state.term)
 
     async def _cron(self) -> None:
         while True:
@@ -471,7 +477,7 @@ class Node(Machine):
             return Command(1, f"{self.peer_name} cannot be read")
         if self.guard is None or peer.guard.state.term <= self.guard.state.term:
             return Command(0, "this node's memory is the newest")
-        self.memory = max(self.memory, peer.memory)
+        self.fetched = max(self.fetched, peer.memory)
         return Command(0, "")
 
 
@@ -516,12 +522,13 @@ class Network:
         for _ in range(2 if world.random.random() < self.late else 1):
             delivery = self._deliver(source, node, message, reply)
             world.loop.create_task(delivery, context=_nobodys())
-        world.step(f"{source} sends: {message['verb']} to {node}")
+        verb = message["verb"] if source == "t440" or message["verb"] != "probe" else ""  # of no consequence
+        world.step(f"{source} sends: {verb} to {node}" if verb else "")
         try:
             answer = await asyncio.wait_for(reply, timeout)
         except asyncio.TimeoutError as error:
             raise Unreachable(f"{node}: no answer") from error
-        world.step(f"{source} hears: {message['verb']} from {node}")
+        world.step(f"{source} hears: {verb} from {node}" if verb else "")
         return answer
 
     async def _deliver(
@@ -584,19 +591,29 @@ class Witness(Machine):
             store = self.disk.store
             self.coordinator = self.context.run(
                 lambda: Coordinator(
-                    self._settings, store, Outbox(None, store), lines, clock=Clock(self._world).seconds
+                    self._settings, store, Outbox(None, store), lines, clock=Clock(self._world).seconds, wall=wall_seconds
                 )
             )
             if self.coordinator.record.epoch < self._epoch:
                 self._world.broke(f"the witness's epoch went back from {self._epoch}")
             self.does(self.coordinator.run(lambda: None)).add_done_callback(self._ended)
 
-    def request_move(self, to: str) -> None:
-        """Ada asks for a switchover."""
+    def asked(self, question: Callable[[Coordinator], object]) -> None:
+        """Ada asks the watchdog for something."""
         if self.coordinator is not None and not self.frozen:
-            self.context.copy().run(
-                lambda: self.coordinator and self.coordinator.request_move(to, "ada", "asked for", dry_run=False)
-            )
+            self.context.copy().run(question, self.coordinator)
+
+    def request_move(self, to: str) -> None:
+        """For a switchover."""
+        self.asked(lambda coordinator: coordinator.request_move(to, "ada", "asked for", dry_run=False))
+
+    def request_pause(self, seconds: float) -> None:
+        """For a pause."""
+        self.asked(lambda coordinator: coordinator.request_pause(seconds, "ada", "asked for", dry_run=False))
+
+    def request_resume(self) -> None:
+        """For the end of it."""
+        self.asked(lambda coordinator: coordinator.request_resume("ada", dry_run=False))
 
     def _stored(self, record: Any) -> None:
         if record.epoch < self._epoch:
