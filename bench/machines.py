@@ -131,7 +131,7 @@ class ReadyWatch:
             self.changes.append((float(moment), ready == "1"))
 
     def since(self, moment: float, *, ready: bool, seconds: float = 120) -> float:
-        """When it first became ready (or unready) after a moment, waiting for it as long as need be. Raises TimeoutError."""
+        """When it first became ready (or unready) after a moment; waits for it. Raises TimeoutError."""
 
         def seen() -> list[float]:
             return [at for at, state in list(self.changes) if state == ready and at > moment]

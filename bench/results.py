@@ -9,6 +9,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+WORDS = ("median", "least", "most", "ratio")
+
 
 @dataclass(frozen=True)
 class Takeover:
@@ -74,10 +76,8 @@ class Results:
 
     def markdown(self) -> str:
         """Tables for people."""
-        lines = [
-            f"{self.made_at}, commit {self.commit}, {self.host}, gateway: {self.gateway}, seed {self.seed}. Seconds.",
-            "",
-        ]
+        run = (self.made_at, f"commit {self.commit}", self.host, f"gateway: {self.gateway}", f"seed {self.seed}")
+        lines = [f"{', '.join(run)}. In seconds; a ratio is that of the medians.", ""]
         summary = self.summary()
         if self.takeovers:
             lines += _table("death to start command, to ready", summary["takeover"], ("start_command", "ready"))
@@ -111,18 +111,16 @@ def _figures(values: Sequence[float], yardstick: float | None) -> dict[str, floa
 
 
 def _table(title: str, summary: Mapping[str, Any], figures: Sequence[str]) -> list[str]:
-    heads = [
-        f"{word} {figure.replace('_', ' ')}" for figure in figures for word in ("median", "least", "most", "ratio")
-    ]
+    heads = [f"{figure.replace('_', ' ')}: {word}" for figure in figures for word in WORDS]
     lines = [f"| {title} | {' | '.join(heads)} |", "|---|" + "---:|" * len(heads)]
     for name, told in summary.items():
-        cells = [_cell(told[figure][word], word) for figure in figures for word in ("median", "least", "most", "ratio")]
+        cells = [_cell(told[figure][word]) for figure in figures for word in WORDS]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return [*lines, ""]
 
 
-def _cell(value: float | None, word: str) -> str:
-    return "" if value is None else f"{value:.2f}" + ("×" if word == "ratio" else "")
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def _steps(by_name: Mapping[str, list[Move]]) -> list[str]:
