@@ -6,8 +6,10 @@ time is seconds of that clock since the epoch.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -21,11 +23,18 @@ NETWORK = "dualjoe-bench"
 SUBNET = "172.31.214"
 TELEGRAM = 2  # the host part of the emulator's address
 PORT = 18789
+CALM = 0.25  # a larger share of the processors in use disturbs a measurement
 _MACHINE = (
     # What systemd needs, as lab/create.yml gives it.
     *("--cap-add", "SYS_ADMIN", "--cap-add", "NET_ADMIN", "--security-opt", "seccomp=unconfined"),
     *("--cgroupns", "host", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw", "--tmpfs", "/run", "--tmpfs", "/tmp"),
 )
+_MESSAGES = {  # systemd's own catalogue of messages, the same in every version
+    "7d4958e842da4a758f6c1cdc7b36dcc5": "starting",
+    "39f53479d3a045ac8e11786248231fbf": "started",
+    "de5b426a63be47a7b6ac3eaac82e2f6f": "stopping",
+    "9d1aaa27d60140bd96365438aad20286": "stopped",
+}
 
 
 def make_network() -> None:
@@ -81,6 +90,30 @@ def runs(machine: str) -> bool:
     return state in {"activating", "active", "deactivating", "reloading"}
 
 
+def busy(seconds: float = 2.0) -> float:
+    """The share of this computer's processors that was in use during so many seconds from now, 0 to 1."""
+
+    def spent() -> tuple[int, int]:
+        ticks = [int(word) for word in Path("/proc/stat").read_text(encoding="ascii").splitlines()[0].split()[1:9]]
+        return sum(ticks), ticks[3] + ticks[4]  # all, and those idle or waiting for a disk
+
+    all_before, idle_before = spent()
+    time.sleep(seconds)
+    all_after, idle_after = spent()
+    return 1 - (idle_after - idle_before) / (all_after - all_before)
+
+
+def calm_down(seconds: float = 60.0) -> float:
+    """Wait, so long at most, until this computer has little to do. Returns how busy it is.
+
+    What ran before, such as a contender's own aftermath, must not weigh on the next measurement.
+    """
+    give_up = time.monotonic() + seconds
+    while (share := busy()) > CALM and time.monotonic() < give_up:
+        pass
+    return share
+
+
 def kill(machine: str) -> float:
     """Pull its plug; when its first process was gone, and with it every other."""
     run("docker", "kill", machine)
@@ -89,23 +122,15 @@ def kill(machine: str) -> float:
     return datetime.fromisoformat(whole).replace(tzinfo=timezone.utc).timestamp() + float(f"0.{fraction or 0}")
 
 
-def unit_times(machine: str, unit: str) -> dict[str, float]:
-    """When a unit last began to start, was up, began to stop and was down, by systemd's own clock; 0 for never."""
-    names = {
-        "InactiveExitTimestamp": "starting",
-        "ActiveEnterTimestamp": "up",
-        "ActiveExitTimestamp": "stopping",
-        "InactiveEnterTimestamp": "down",
-    }
-    shown = inside(machine, "systemctl", "show", "--timestamp=us+utc", f"--property={','.join(names)}", unit)
-    values = dict(line.split("=", 1) for line in shown.splitlines())
-    return {word: _systemd_time(values[name]) for name, word in names.items()}
+def unit_times(machine: str, unit: str, since: float) -> dict[str, float]:
+    """When a unit was ``starting``, ``started``, ``stopping``, ``stopped`` after a moment, by systemd's own journal.
 
-
-def _systemd_time(text: str) -> float:
-    if not text:
-        return 0.0
-    return datetime.strptime(text, "%a %Y-%m-%d %H:%M:%S.%f UTC").replace(tzinfo=timezone.utc).timestamp()
+    Each is the last time. (What `systemctl show` tells is gone as soon as systemd unloads a unit that has ended.)
+    """
+    wanted = [f"MESSAGE_ID={message}" for message in _MESSAGES]
+    shown = inside(machine, "journalctl", "--output=json", f"--since=@{since:.6f}", "_PID=1", f"UNIT={unit}", *wanted)
+    lines = [json.loads(line) for line in shown.splitlines()]
+    return {_MESSAGES[line["MESSAGE_ID"]]: int(line["_SOURCE_REALTIME_TIMESTAMP"]) / 1e6 for line in lines}
 
 
 class ReadyWatch:

@@ -14,11 +14,16 @@ WORDS = ("median", "least", "most", "ratio")
 
 @dataclass(frozen=True)
 class Takeover:
-    """One death. Seconds count from it. ``phase``: the part of a heartbeat that had passed since the last one."""
+    """One death. Seconds count from it.
+
+    ``busy``: the share of the computer's processors in use just before. ``phase``: the part of a heartbeat that had
+    passed since the last one.
+    """
 
     contender: str
     round: int
     active: str
+    busy: float
     phase: float
     start_command: float
     ready: float
@@ -31,6 +36,7 @@ class Move:
     contender: str
     round: int
     active: str
+    busy: float
     ready: float
     unserved: float
     steps: Mapping[str, float]

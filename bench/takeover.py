@@ -58,53 +58,56 @@ def phases(rounds: int, dice: random.Random) -> list[float]:
 def die(contender: Contender, number: int, phase: float) -> Takeover:
     """Kill the machine that serves, see the other take over, and switch the dead one on again."""
     roles = contender.settled()
+    busy = machines.calm_down()
     with machines.watching(roles.passive) as (watch,):
         contender.wait_for_phase(roles, phase)
         died = machines.kill(roles.active)
         ready = watch.since(died, ready=True)
-    started = machines.unit_times(roles.passive, UNIT)["starting"]
+    started = machines.unit_times(roles.passive, UNIT, died)["starting"]
     contender.switch_on(roles.active)
-    return Takeover(contender.name, number, roles.active, round(phase, 3), started - died, ready - died)
+    return Takeover(contender.name, number, roles.active, busy, round(phase, 3), started - died, ready - died)
 
 
 def switch_over(contender: DualJoe, number: int) -> Move:
     """`dualjoe switchover` to the other node."""
     roles = contender.settled()
+    busy = machines.calm_down()
     with machines.watching(roles.active, roles.passive) as (old, new):
         asked = time.time()
         machines.inside("t440", "dualjoe", "switchover")
         answered = time.time()
         ready = new.since(asked, ready=True)
         lost = old.since(asked, ready=False)
-    source, target = machines.unit_times(roles.active, UNIT), machines.unit_times(roles.passive, UNIT)
-    sync, publish = (machines.unit_times(roles.passive, unit) for unit in (SYNC, PUBLISH))
+    source = machines.unit_times(roles.active, UNIT, asked)
+    sync, publish, target = (machines.unit_times(roles.passive, unit, asked) for unit in (SYNC, PUBLISH, UNIT))
     moments = {
         "stop begins": source["stopping"],
-        "stopped": source["down"],
+        "stopped": source["stopped"],
         "sync begins": sync["starting"],
-        "sync ends": sync["down"],
+        "sync ends": sync["started"],
         "publish begins": publish["starting"],
-        "publish ends": publish["down"],
+        "publish ends": publish["started"],
         "start begins": target["starting"],
         "ready": ready,
         "command answers": answered,
     }
     steps = {step: moment - asked for step, moment in moments.items()}
-    return Move(contender.name, number, roles.active, ready - asked, ready - lost, steps)
+    return Move(contender.name, number, roles.active, busy, ready - asked, ready - lost, steps)
 
 
 def restart(number: int) -> Move:
     """The gateway's own stop and start, on a machine where nobody else has a say."""
     wait_until(lambda: machines.ready(ALONE), "the gateway alone is ready", 120)
+    busy = machines.calm_down()
     with machines.watching(ALONE) as (watch,):
         asked = time.time()
         machines.inside(ALONE, "sh", "-c", f"systemctl stop {UNIT} && systemctl start {UNIT}")
         lost = watch.since(asked, ready=False)
         ready = watch.since(lost, ready=True)
-    moments = machines.unit_times(ALONE, UNIT)
-    named = {"stop begins": "stopping", "stopped": "down", "start begins": "starting"}
+    moments = machines.unit_times(ALONE, UNIT, asked)
+    named = {"stop begins": "stopping", "stopped": "stopped", "start begins": "starting"}
     steps = {step: moments[word] - asked for step, word in named.items()} | {"ready": ready - asked}
-    return Move("stop + start", number, ALONE, ready - asked, ready - lost, steps)
+    return Move("stop + start", number, ALONE, busy, ready - asked, ready - lost, steps)
 
 
 def take_turns(results: Results, contenders: Sequence[Contender], rounds: int, dice: random.Random) -> None:
@@ -115,7 +118,7 @@ def take_turns(results: Results, contenders: Sequence[Contender], rounds: int, d
             seen = die(contender, number + 1, plans[contender.name][number])
             results.takeovers.append(seen)
             told = f"phase {seen.phase:.2f}  start command {seen.start_command:.2f} s  ready {seen.ready:.2f} s"
-            say(f"  {number + 1}. {contender.name:<18} {told}")
+            say(f"  {number + 1}. {contender.name:<18} {told}  (computer {seen.busy:.0%} busy before)")
     results.settings |= {contender.name: contender.setting for contender in contenders}
 
 
@@ -126,7 +129,8 @@ def move_in_turns(results: Results, contender: DualJoe, rounds: int) -> None:
         for turn in turns:
             seen = turn(number + 1)
             results.moves.append(seen)
-            say(f"  {number + 1}. {seen.contender:<18} ready {seen.ready:.2f} s  nobody served {seen.unserved:.2f} s")
+            told = f"ready {seen.ready:.2f} s  nobody served {seen.unserved:.2f} s"
+            say(f"  {number + 1}. {seen.contender:<18} {told}  (computer {seen.busy:.0%} busy before)")
     results.settings[contender.name] = contender.setting
 
 
@@ -176,7 +180,7 @@ def measure(options: argparse.Namespace, results: Results) -> None:
         known: dict[str, Contender] = {
             "keepalived": Keepalived(image, options.gateway),
             "pacemaker": Pacemaker(image, options.gateway),
-            "dual-joe": DualJoe(HERE / "fast.yml"),
+            "dual-joe": DualJoe(ROOT / "inventory" / "profiles" / "fast.yml"),
         }
         chosen = [known[name] for name in options.contenders]
         for contender in chosen:
