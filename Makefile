@@ -3,13 +3,14 @@ SCENARIO ?= default
 SEEDS ?= 300
 FAULTS ?= all
 ROUNDS ?= 5
+GATEWAY ?= stand-in
 PYTHON ?= python3
 
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv tools docker images demo demo-down test lint types unit simulate simulate-mutants molecule chaos lock docs clean
+.PHONY: help venv tools docker images demo demo-down test lint types unit simulate simulate-mutants molecule chaos bench-takeover lock docs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +56,9 @@ molecule: venv images ## one scenario: make molecule SCENARIO=failover
 
 chaos: venv images ## every fault on the three machines, ROUNDS=5 times; FAULTS='clock|link' chooses by name
 	@FAULTS='$(FAULTS)' ROUNDS='$(ROUNDS)' $(BIN)/molecule test --scenario-name chaos
+
+bench-takeover: venv images ## seconds without service, beside keepalived and Pacemaker: GATEWAY=stand-in or real
+	@$(BIN)/python bench/takeover.py --gateway $(GATEWAY)
 
 lock: ## lock the Python dependencies again, with hashes
 	@$(PYTHON) -m venv .cache/lock
