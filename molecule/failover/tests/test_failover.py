@@ -26,6 +26,12 @@ def remembers(pair: Pair, node: str) -> bool:
     return LINE in pair.on(node, "cat", MEMORY, check=False).stdout
 
 
+def looked_at(pair: Pair, move: str, node: str) -> bool:
+    """Whether T440's run after this move is in the timeline, and was successful."""
+    ends = [event for event in pair.timeline() if event["kind"] == "converge_done" and event["node"] == node]
+    return any((event["data"]["move"], event["data"]["status"]) == (move, "successful") for event in ends)
+
+
 def test_joe_serves_at_home(pair: Pair) -> None:
     wait_until(lambda: pair.gateway_ready("pc-a"), "PC-A's gateway is ready", 300)
     assert not pair.gateway_runs("pc-b")
@@ -50,6 +56,10 @@ def test_an_alert_tells_of_it(pair: Pair) -> None:
     wait_until(lambda: any("pc-b" in text.lower() for text in pair.alerts()), "an alert names PC-B", 30)
 
 
+def test_t440_looks_at_what_surrounds_the_takeover(pair: Pair) -> None:
+    wait_until(lambda: looked_at(pair, "failover", "pc-b"), "the run after the takeover was successful", 60)
+
+
 def test_joe_answers_away_from_home(pair: Pair) -> None:
     assert pair.ask_joe("/status")
 
@@ -59,6 +69,7 @@ def test_joe_goes_home_when_the_primary_is_back(pair: Pair) -> None:
     pair.start("pc-a")
     wait_until(lambda: pair.gateway_ready("pc-a") and not pair.gateway_runs("pc-b"), "Joe is home", 300)
     assert "Written away from home." in pair.on("pc-a", "cat", MEMORY).stdout
+    wait_until(lambda: looked_at(pair, "failback", "pc-a"), "the run after the move home was successful", 60)
 
 
 def test_never_did_two_gateways_run(sampler: Sampler) -> None:

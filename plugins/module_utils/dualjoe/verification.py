@@ -48,7 +48,7 @@ def _wrong(status: Mapping[str, Any], nodes: Mapping[str, Any], node: str) -> li
     found += [
         f"{name} is active as well"
         for name, told in nodes.items()
-        if name != node and told["heard"] and told["probe"]["role"] == "active"
+        if name not in (node, status["holder"]) and told["heard"] and told["probe"]["role"] == "active"
     ]
     return found
 
