@@ -158,7 +158,7 @@ def converge(request: Request, arguments: argparse.Namespace, timeline: Timeline
         status = play(private_folder(arguments.folder, request, arguments.collections), playbook, ending, report)
     except (OSError, ansible_runner.AnsibleRunnerException, pexpect.ExceptionPexpect) as error:
         status = "error"
-        report.failures.append(f"ansible-runner: {str(error).splitlines()[0]}")
+        report.failures.append(f"ansible-runner: {type(error).__name__} {error}".splitlines()[0])
     left = processes.end_descendants(STEP_SECONDS)
     if left:
         log.error("not to be killed, so left to systemd: %s", left)
