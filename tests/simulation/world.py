@@ -460,7 +460,7 @@ class Node(Machine):
     def memory(self) -> int:
         """The term in which this node's newest memory was written: fetched, or served here. A grant that was stored counts
         as served, so that a takeover which a crash interrupts goes on from the memory that it began with."""
-        return max(self.fetched, 0 if self.guard is None else self.guard.state.term)
+        return max(self.fetched, epochs.load(self.disk.path / "epoch.json")[1])
 
     async def _cron(self) -> None:
         while True:

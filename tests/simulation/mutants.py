@@ -1,0 +1,319 @@
+"""Take one safety rule away at a time, and see that the simulation notices.
+
+tests/simulation/mutants.py                            every mutant; exit code 1 when one is not caught
+tests/simulation/mutants.py --only "no margin"         those whose name contains the words
+
+Where each is caught stands beside it, so that the whole takes little time; when it is not caught there any more, all the
+places are searched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import Pool
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from crashes import cases, interrupted
+from histories import calm, explore
+from search import search
+from world import Clock, Machine, Node, World
+
+from dualjoe import lease, takeover, timing, wire
+from dualjoe_guard import daemon, epochs
+from dualjoe_watchdog.coordinator import Coordinator
+from dualjoe_watchdog.store import Store
+
+SEEDS = 400
+STATES = 100_000
+
+# ---- places to look
+
+
+def seed(number: int) -> str | None:
+    """The violation in one history of random faults."""
+    return explore(number).violation
+
+
+def crash(at: int, what: str) -> str | None:
+    """The violation in one interrupted failover or failback."""
+    return interrupted(at, what).violation
+
+
+def small(beginning: str) -> str | None:
+    """The violation within the small bound."""
+    return search(beginning, STATES).violation
+
+
+async def _witness_cut_off(world: World) -> None:
+    world.network.perfect()
+    for node in world.nodes.values():
+        node.boot()
+    world.witness.start()
+    await calm(world, 120)
+    world.network.cut |= {("t440", "pc-a"), ("pc-a", "t440")}
+    if await calm(world, 600):
+        world.broke("Joe was stopped, although PC-B vouches for PC-A")
+
+
+def cut_off() -> str | None:
+    """The violation when T440 does not reach PC-A, and PC-B does."""
+    return explore(0, _witness_cut_off).violation
+
+
+def everywhere() -> Iterator[tuple[str, Callable[[], str | None]]]:
+    """All the places, the quick ones first."""
+    yield "cut off", cut_off
+    for number in range(SEEDS):
+        yield f"seed {number}", partial(seed, number)
+    for beginning in ("serving", "cold"):
+        yield f"search from {beginning!r}", partial(small, beginning)
+    for at, what in cases():
+        yield f"crash {at} {what!r}", partial(crash, at, what)
+
+
+# ---- rules taken away
+
+_grant, _deadline, _boot, _thaw = lease.grant, lease._deadline, Node.boot, Machine.thaw
+_epochs_store, _store_init = epochs.store, Store.__init__
+_fill_vacancy, _on_synced, _promise = takeover._fill_vacancy, takeover.on_synced, lease.promise
+
+
+def _deadline_from_now(_state: lease.NodeState, request: wire.Request, now: int) -> int:
+    return now + round(request.ttl * lease.SECOND)
+
+
+def _deadline_of_any_boot(state: lease.NodeState, request: wire.Request, now: int) -> int:
+    assert request.stamp is not None
+    return _deadline(state, replace(request, stamp=replace(request.stamp, boot_id=state.boot_id)), now)
+
+
+async def _nothing(*_arguments: Any) -> None:
+    pass
+
+
+def _boot_with_gateway(node: Node) -> None:
+    was_up = node.up
+    _boot(node)
+    if not was_up:
+        node.does(node.gateway.start())
+
+
+async def _fence_unseen(_guard: daemon.Guard, *_seconds: float) -> bool:
+    return True
+
+
+def _free_at_start(boot_id: str, epoch: int, term: int, *_times: int) -> lease.NodeState:
+    return lease.NodeState(boot_id, epoch, term)
+
+
+def _grant_despite_promise(state: lease.NodeState, request: wire.Request, now: int, stop_ns: int) -> lease.NodeState:
+    return _grant(replace(state, promised_until=0, held_until=0), request, now, stop_ns)
+
+
+def _grant_any_epoch(state: lease.NodeState, request: wire.Request, now: int, stop_ns: int) -> lease.NodeState:
+    return _grant(replace(state, epoch=0), request, now, stop_ns)
+
+
+def _promise_any_epoch(state: lease.NodeState, request: wire.Request, now: int, margin: float) -> lease.NodeState:
+    return _promise(state, replace(request, epoch=max(request.epoch, state.epoch)), now, margin)
+
+
+def _promise_unstored(state: lease.NodeState, request: wire.Request, now: int, margin: float) -> lease.NodeState:
+    return replace(_promise(state, request, now, margin), epoch=state.epoch)
+
+
+@contextmanager
+def _promises_for_nothing() -> Iterator[None]:
+    """Neither the node that gave it nor the witness, which is told of it, heeds a promise."""
+    with (
+        mock.patch.object(lease, "grant", _grant_despite_promise),
+        mock.patch.object(takeover.Sighting, "promised_until", property(lambda _sighting: 0.0)),
+    ):
+        yield
+
+
+def _short_promise(ttl: float, _margin: float) -> int:
+    return round(ttl * lease.SECOND / 2)
+
+
+def _quiet_without_start(_record: takeover.Record, world: takeover.World, policy: takeover.Policy) -> float:
+    return (world.last_lease_sent_at or float("-inf")) + policy.timing.quiet_seconds
+
+
+def _holds_without_clock(guard: daemon.Guard, epoch: int) -> bool:
+    current = guard.state.lease
+    return current is not None and current.epoch == epoch and not current.ending
+
+
+def _store_epoch_unsynced(path: Path, *numbers: int) -> None:
+    with mock.patch.object(os, "fsync"):
+        _epochs_store(path, *numbers)
+
+
+def _store_careless(store: Store, path: Path) -> None:
+    _store_init(store, path)
+    store._db.execute("PRAGMA synchronous = OFF")
+
+
+def _store_late(coordinator: Coordinator, record: takeover.Record) -> bool:
+    async def save() -> None:
+        await asyncio.sleep(0.5)
+        coordinator.store.save_record(coordinator.record)
+
+    if record != coordinator.record:
+        coordinator.record = record
+        coordinator._group.create_task(save())
+    return True
+
+
+def _as_if_synced(
+    record: takeover.Record, world: takeover.World, policy: takeover.Policy
+) -> takeover.Decision:
+    return _fill_vacancy(replace(record, synced=True), world, policy)
+
+
+def _synced_anyhow(record: takeover.Record, node: str, _good: bool, policy: takeover.Policy) -> takeover.Record:
+    return _on_synced(record, node, True, policy)
+
+
+def _home_first(world: takeover.World, policy: takeover.Policy) -> list[takeover.Sighting]:
+    return sorted((s for s in world.sightings.values() if s.fit), key=lambda s: s.node != policy.primary)
+
+
+def _orderly_after_watchdog(node: Node) -> None:
+    node.kill_guard(watchdog=True)
+
+
+def _thaw_in_the_past(machine: Machine) -> None:
+    clock: Clock | None = getattr(machine, "_clock", None)
+    if machine.frozen_at is not None and clock is not None:
+        clock._offset -= machine._world.now - machine.frozen_at
+    _thaw(machine)
+
+
+Patch = Callable[[], AbstractContextManager[Any]]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A rule, and where its absence shows."""
+
+    patch: Patch
+    place: str
+    look: Callable[[], str | None]
+
+
+def _in_seed(number: int, patch: Patch) -> Mutant:
+    return Mutant(patch, f"seed {number}", partial(seed, number))
+
+
+def _in_crash(at: int, what: str, patch: Patch) -> Mutant:
+    return Mutant(patch, f"crash {at} {what!r}", partial(crash, at, what))
+
+
+def _in_search(beginning: str, patch: Patch) -> Mutant:
+    return Mutant(patch, f"search from {beginning!r}", partial(small, beginning))
+
+
+def _swap(where: Any, name: str, what: Any) -> Patch:
+    return lambda: mock.patch.object(where, name, what)
+
+
+MUTANTS: dict[str, Mutant] = {
+    # the witness
+    "the witness does not wait for the lease's end": _in_seed(
+        0, _swap(timing.Timing, "quiet_seconds", property(lambda _timing: 0.0))
+    ),
+    "no margin for a guard that hangs": _in_seed(
+        59, _swap(timing.Timing, "quiet_seconds", property(lambda self: self.ttl))
+    ),
+    "the witness does not wait after its own start": _in_seed(10, _swap(takeover, "quiet_at", _quiet_without_start)),
+    "the record is stored after the grant is sent": _in_crash(
+        1, "t440: power off, then no way to pc-b", _swap(Coordinator, "_store", _store_late)
+    ),
+    "the record is stored without waiting for the disk": _in_seed(1, _swap(Store, "__init__", _store_careless)),
+    "a node active in a term that is over is not revoked": _in_seed(1, _swap(takeover, "_astray", lambda *_: False)),
+    "a higher epoch that a node tells is not adopted": _in_seed(
+        1, _swap(takeover, "_adopt", lambda record, _world: record)
+    ),
+    "a node is granted without one more look at it": Mutant(
+        _swap(Coordinator, "_must_look_first", lambda *_: False), "cut off", cut_off
+    ),
+    "a planned move does not fetch the memory": _in_seed(1, _swap(takeover, "_fill_vacancy", _as_if_synced)),
+    "a planned move goes on after a failed fetch": _in_seed(1, _swap(takeover, "on_synced", _synced_anyhow)),
+    "the home node goes before the newest memory": _in_seed(1, _swap(takeover, "newest_first", _home_first)),
+    # the guard's decisions
+    "a lease counts from when it arrives, not from its stamp": _in_seed(3, _swap(lease, "_deadline", _deadline_from_now)),
+    "a stamp of another boot counts": _in_seed(1, _swap(lease, "_deadline", _deadline_of_any_boot)),
+    "a grant needs no higher epoch": _in_search("serving", _swap(lease, "grant", _grant_any_epoch)),
+    "a node takes over in spite of its promise": _in_seed(2, _promises_for_nothing),
+    "a promise is forgotten when the guard starts": _in_seed(27, _swap(lease, "started", _free_at_start)),
+    "a promise ends before the lease that it lets go on": _in_seed(40, _swap(lease, "hold_ns", _short_promise)),
+    "a promise is given for an epoch that is over": _in_search("serving", _swap(lease, "promise", _promise_any_epoch)),
+    "a promise's epoch is not kept": _in_seed(1, _swap(lease, "promise", _promise_unstored)),
+    # the guard and its machine
+    "the guard does not keep the deadline": _in_seed(1, _swap(daemon.Guard, "tick", lambda _guard: None)),
+    "the guard asks its state, not the clock, before a start": _in_seed(
+        11, _swap(daemon.Guard, "_holds", _holds_without_clock)
+    ),
+    "an orderly stop outlasts the lease": _in_crash(
+        1, "pc-b: frozen", _swap(daemon.Guard, "_orderly_seconds", lambda guard: guard.settings.stop_seconds)
+    ),
+    "the epoch is not on disk before the answer": _in_seed(1, _swap(epochs, "store", _store_epoch_unsynced)),
+    "a revoke is answered before the gateway is gone": _in_seed(2, _swap(daemon.Guard, "_fence", _fence_unseen)),
+    "the gateway does not stop with its guard": _in_seed(2, _swap(Node, "stop_bound", _nothing)),
+    "systemd's watchdog leaves the gateway an orderly stop": _in_seed(
+        1, _swap(Node, "watchdog_bites", _orderly_after_watchdog)
+    ),
+    "the gateway is enabled at boot": _in_seed(0, _swap(Node, "boot", _boot_with_gateway)),
+    "the boot-time clock stands still in a frozen machine": _in_seed(1, _swap(Machine, "thaw", _thaw_in_the_past)),
+}
+
+
+def caught(name: str) -> tuple[str, str] | None:
+    """Where the simulation notices that this rule is missing, and what it says; None: nowhere."""
+    mutant = MUTANTS[name]
+    first = (mutant.place, mutant.look)
+    places: Iterable[tuple[str, Callable[[], str | None]]] = (first, *everywhere())
+    with mutant.patch():
+        for place, look in places:
+            if violation := look():
+                return place, violation
+    return None
+
+
+def _caught(name: str) -> tuple[str, tuple[str, str] | None, float]:
+    logging.disable(logging.CRITICAL)
+    began = time.monotonic()
+    return name, caught(name), time.monotonic() - began
+
+
+def main() -> int:
+    """0 when every mutant was caught."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="mutants whose name contains this")
+    arguments = parser.parse_args()
+    began, missed = time.monotonic(), 0
+    names = [name for name in MUTANTS if arguments.only in name]
+    with Pool() as pool:
+        for name, found, seconds in pool.imap(_caught, names):
+            missed += found is None
+            told = "NOT CAUGHT" if found is None else f"{found[0]}: {found[1]}"
+            print(f"{name:<56} {told} ({seconds:.0f} s)", flush=True)
+    print(f"{len(names) - missed} mutants caught, {missed} missed ({time.monotonic() - began:.0f} s)")
+    return 1 if missed or not names else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
