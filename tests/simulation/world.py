@@ -557,13 +557,12 @@ def _nobodys() -> Any:
 class _Line:
     """The watchdog's view of a node."""
 
-    def __init__(self, witness: Witness, node: str) -> None:
-        self._witness = witness
+    def __init__(self, network: Network, node: str) -> None:
+        self._network = network
         self._node = node
 
     async def ask(self, message: dict[str, Any], timeout: float) -> dict[str, Any]:
-        self._witness.sends(message["verb"], self._node)
-        return await self._witness.network.ask(self._node, json.loads(json.dumps(message)), timeout)
+        return await self._network.ask(self._node, json.loads(json.dumps(message)), timeout)
 
 
 class Witness(Machine):
@@ -573,7 +572,6 @@ class Witness(Machine):
         super().__init__(world, "t440")
         self.disk = Shelf(self._stored, self._told)
         self.coordinator: Coordinator | None = None
-        self.network = world.network
         self._epoch = 0
         self._record, self._before = Record(), Record()  # as stored last, and before that
         self._let_down: str | None = None  # the node whose gateway did not become ready at the last grant
@@ -587,7 +585,7 @@ class Witness(Machine):
         """systemd starts the watchdog."""
         if self.coordinator is None:
             self._world.note("t440: the watchdog starts")
-            lines = {name: _Line(self, name) for name in NODES}
+            lines = {name: _Line(self._world.network, name) for name in NODES}
             store = self.disk.store
             self.coordinator = self.context.run(
                 lambda: Coordinator(
@@ -623,18 +621,19 @@ class Witness(Machine):
         self._world.step("t440 record stored")
 
     def _told(self, kind: str, node: str | None, reason: str) -> None:
+        """An event; that of a verb comes between its decision and its sending."""
         self._world.note(f"t440: {kind} {node or ''}: {reason}")
         if kind == "not_ready":
             self._let_down = node
+        elif kind == "revoke" and self.coordinator is not None:
+            self._moved_for = self.coordinator.decision.situation
+        elif kind == "grant" and node is not None:
+            self._judge(node)
         self._world.step("t440 event told")
 
-    def sends(self, verb: str, node: str) -> None:
-        """The watchdog is about to send a verb: a grant must not put older memory before newer that is at hand."""
+    def _judge(self, node: str) -> None:
+        """A grant must not put older memory before newer that is at hand."""
         assert self.coordinator is not None
-        if verb == "revoke":
-            self._moved_for = self.coordinator.decision.situation
-        if verb != "grant":
-            return
         other = self._world.nodes[self._world.nodes[node].peer_name]
         let_down, self._let_down = self._let_down, None
         seen = self.coordinator.sightings[other.name]
