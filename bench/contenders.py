@@ -231,7 +231,7 @@ class DualJoe(Contender):
         # Joe stays where he is: each round kills the machine that serves.
         variables = ["-e", json.dumps({"watchdog_auto_failback": False})]
         if self.profile is not None:
-            variables += ["-e", f"@{self.profile}"]
+            variables += ["-e", f"@{self.profile.resolve()}"]
         provision(*variables, "site.yml")
         timing = json.loads(machines.inside("t440", "cat", "/etc/dualjoe/watchdog.json"))["timing"]
         self.beat, self.ttl = float(timing["heartbeat"]), float(timing["ttl"])

@@ -38,6 +38,7 @@ from pair import UNIT, run, wait_until  # noqa: E402
 from results import Move, Results, Takeover  # noqa: E402
 
 HERE = ROOT / "bench"
+FAST = ROOT / "inventory" / "profiles" / "fast.yml"
 ALONE = "dualjoe-bench-alone"
 SYNC, PUBLISH = "dualjoe-memory-sync.service", "dualjoe-memory-publish.service"
 IMAGES = {"stand-in": "standin", "real": "gateway"}
@@ -180,7 +181,7 @@ def measure(options: argparse.Namespace, results: Results) -> None:
         known: dict[str, Contender] = {
             "keepalived": Keepalived(image, options.gateway),
             "pacemaker": Pacemaker(image, options.gateway),
-            "dual-joe": DualJoe(ROOT / "inventory" / "profiles" / "fast.yml"),
+            "dual-joe": DualJoe(options.profile),
         }
         chosen = [known[name] for name in options.contenders]
         for contender in chosen:
@@ -209,6 +210,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     names = ("keepalived", "pacemaker", "dual-joe")
     parser.add_argument("--contenders", nargs="+", choices=names, default=names, help="who takes part")
+    parser.add_argument("--profile", type=Path, default=FAST, help="Dual-Joe's variables (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=7, help="deaths of each (default: %(default)s)")
     parser.add_argument("--default-rounds", type=int, default=3, help="deaths at Dual-Joe's defaults (%(default)s)")
     parser.add_argument("--moves", type=int, default=6, help="planned moves (default: %(default)s)")
