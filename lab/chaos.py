@@ -21,7 +21,6 @@ GUARD, GATEWAY, WATCHDOG, SSHD = "dualjoe-guard", "openclaw-gateway", "dualjoe-w
 TIMING_FILE = ROOT / "molecule" / "chaos" / "timing.yml"
 EVIDENCE = ROOT / "lab" / ".state" / "chaos"
 STATE = "/var/lib/dualjoe"
-REAL_STATE = "/run/chaos/state"  # the state directory, while a full disk covers it
 FAKE_TIME = "/etc/chaos-time"
 WHOLE_SECONDS = 60.0  # a mended pair is as in good times after this
 FAKED = (GUARD, WATCHDOG, "dualjoe-memory-sync", "dualjoe-memory-publish")
@@ -36,8 +35,8 @@ iptables -w -F
 pkill -CONT -x sshd
 for unit in {GUARD} {GATEWAY} {WATCHDOG}; do systemctl kill --signal=CONT $unit 2>/dev/null; done
 again=
-if mountpoint -q {REAL_STATE}; then
-  umount -l {STATE}; umount -l {REAL_STATE}; again=yes
+if mountpoint -q {STATE}; then
+  umount -l {STATE}; again=yes
 fi
 if test -e {STATE}/epoch.json.kept; then
   mv {STATE}/epoch.json.kept {STATE}/epoch.json; again=yes
@@ -49,6 +48,20 @@ for unit in {SSHD} {GUARD} {WATCHDOG}; do
   systemctl cat $unit >/dev/null 2>&1 || continue
   if test "$again" && test $unit != {SSHD}; then systemctl restart $unit; else systemctl start $unit; fi
 done
+"""
+# To enter a service's view of the files takes the service's own account, and root's powers.
+_FILL_DISK = """
+set -e
+state=$1 service=$2
+cover="disk=\\$(mktemp --directory /tmp/full.XXXXXX)
+  mount -t tmpfs -o size=64m full \\$disk
+  cp --archive $state/. \\$disk
+  dd if=/dev/zero of=\\$disk/filler bs=64k 2>/dev/null || true
+  mount --move \\$disk $state"
+powers=+sys_admin,+sys_chroot,+chown,+dac_override,+fowner
+setpriv --reuid $(stat -c %u /proc/$service) --regid $(stat -c %g /proc/$service) --clear-groups \
+  --inh-caps $powers --ambient-caps $powers nsenter --target $service --mount sh -ec "$cover"
+sh -ec "$cover"
 """
 # Run on T440: reads the watchdog's journal, and kills a unit in the moment in which the last awaited event is told.
 _MOMENT = """
@@ -173,21 +186,7 @@ class Lab:
         """Put a small, full disk with the same files over a machine's state: for its service, which has a view of its
         own, and for what is started from now on."""
         unit = WATCHDOG if machine == T else GUARD
-        self.sh(
-            machine,
-            f"""set -e
-            service=$(systemctl show -p MainPID --value {unit})
-            mkdir -p {REAL_STATE}
-            mount --bind {STATE} {REAL_STATE}
-            cover() {{
-              $1 mount -t tmpfs -o size=64m,mode=0755 full {STATE}
-              cp -a {REAL_STATE}/. $2{STATE}/
-              dd if=/dev/zero of=$2{STATE}/filler bs=64k 2>/dev/null || true
-            }}
-            cover "nsenter --target $service --mount" /proc/$service/root
-            cover "" ""
-            """,
-        )
+        self.pair.on(machine, "sh", "-c", _FILL_DISK, "sh", STATE, self.main_process(machine, unit))
 
     def lie_about_time(self, machine: str, offset: str) -> None:
         """Let a machine's services see another wall clock, from one moment to the next where they have been made ready

@@ -220,9 +220,9 @@ LONG, SHORT = QUIET + TTL, TTL + HEARTBEAT
 
 FAULTS = (
     # machines
-    Fault("PC-A freezes for 60 s", freeze, TAKEOVER, B, MOVED, ci=True),
+    Fault("PC-A freezes for 60 s", freeze, TAKEOVER, B, MOVED),
     Fault("PC-A is cut off", isolate, TAKEOVER, B, MOVED, ci=True),
-    Fault("T440 dies, then PC-B; both return", lose_t440_then_pc_b, TTL + BOOT + REGRANT, ci=True),
+    Fault("T440 dies, then PC-B; both return", lose_t440_then_pc_b, TTL + BOOT + REGRANT),
     Fault("power cut", partial(power_cut, (T, A, B), 0), BOOT + REGRANT, ci=True),
     *(
         Fault(f"power cut; {', '.join(order)} return", partial(power_cut, order, 4), 12 + BOOT + REGRANT)
@@ -230,7 +230,7 @@ FAULTS = (
     ),
     Fault("PC-B dies as it takes over", fail_over_twice, TAKEOVER + BOOT + BLIND, ci=True),
     # links
-    Fault("link T440>PC-A is cut", partial(cut, f"{T}>{A}", LONG), UNDISTURBED, A, TO_A, ci=True),
+    Fault("link T440>PC-A is cut", partial(cut, f"{T}>{A}", LONG), UNDISTURBED, A, TO_A),
     Fault("link PC-A>T440 is cut", partial(cut, f"{A}>{T}", LONG), UNDISTURBED, A, TO_A),
     Fault("link T440-PC-A is cut", partial(cut, _both_ways(T, A), LONG), UNDISTURBED, A, TO_A),
     Fault("link PC-A>PC-B is cut", partial(cut, f"{A}>{B}", SHORT), UNDISTURBED),
@@ -245,7 +245,7 @@ FAULTS = (
     Fault("gateway is killed", partial(strike, A, GATEWAY, "KILL", 3), REGRANT),
     Fault("gateway hangs", partial(strike, A, GATEWAY, "STOP", 3), 9 + STOP + START),
     Fault("gateway fails again and again", fail_again_and_again, 3 * (1 + START) + MOVE, B, MOVED, ci=True),
-    Fault("guard is killed", partial(strike, A, GUARD, "KILL", 3), 2 + REGRANT, ci=True),
+    Fault("guard is killed", partial(strike, A, GUARD, "KILL", 3), 2 + REGRANT),
     Fault("guard hangs", partial(strike, A, GUARD, "STOP", 5), 4 + REGRANT, ci=True),
     Fault("watchdog is killed", partial(strike, T, WATCHDOG, "KILL", TTL), UNDISTURBED),
     Fault("watchdog hangs", hang_watchdog, UNDISTURBED),
@@ -269,7 +269,7 @@ FAULTS = (
     Fault("disk of PC-A is full", partial(fill_disk, A), UNDISTURBED, A, UNFIT_A),
     Fault("disk of PC-B is full", partial(fill_disk, B), UNDISTURBED, A, UNFIT_B, ci=True),
     Fault("disk of T440 is full", partial(fill_disk, T), UNDISTURBED, A, "full"),
-    Fault("epoch of PC-B is broken", partial(lose_epoch, "echo x >epoch.json"), UNDISTURBED, A, UNFIT_B, ci=True),
+    Fault("epoch of PC-B is broken", partial(lose_epoch, "echo x >epoch.json"), UNDISTURBED, A, UNFIT_B),
     Fault("epoch of PC-B is missing", partial(lose_epoch, "rm epoch.json"), UNDISTURBED, A, UNFIT_B),
     Fault("T440 is replaced, PC-A serves", forget, UNDISTURBED, ci=True),
     Fault("T440 is replaced, PC-B serves", forget, UNDISTURBED, B, begin=away),
@@ -287,7 +287,7 @@ FAULTS = (
     ),
     # operators
     Fault("watchdog is restarted", partial(keep_process, restart_watchdog), UNDISTURBED),
-    Fault("guards are reloaded", partial(keep_process, reload_guards), UNDISTURBED, ci=True),
+    Fault("guards are reloaded", partial(keep_process, reload_guards), UNDISTURBED),
     Fault("site.yml runs again", partial(keep_process, provision), UNDISTURBED),
 )
 
