@@ -47,9 +47,11 @@ unit: venv tools ## unit tests
 
 simulate: venv ## the shipped guard and watchdog under thousands of faults: SEEDS=300
 	@$(BIN)/python tests/simulation/histories.py --seeds $(SEEDS)
+	@$(BIN)/python tests/simulation/crashes.py
+	@$(BIN)/python tests/simulation/search.py
 
 simulate-mutants: venv ## each safety rule, taken away, must be caught
-	@$(BIN)/python tests/simulation/histories.py --mutants --seeds 400
+	@$(BIN)/python tests/simulation/mutants.py
 
 molecule: venv images ## one scenario: make molecule SCENARIO=failover
 	@$(BIN)/molecule test --scenario-name $(SCENARIO)

@@ -77,7 +77,7 @@ class Shelf:
             tell(kind, reason, node, *more)
             self._told(kind, node, reason)
 
-        store.save_record, store.add_event = save_record, add_event  # type: ignore[method-assign]
+        store.save_record, store.add_event = save_record, add_event  # type: ignore[method-assign,assignment]
         return store
 
     def _note(self, database: sqlite3.Connection) -> None:

@@ -2,8 +2,8 @@
 
 ``dualjoe.lease`` and ``dualjoe.takeover`` decide; here are only messages, clocks, disks and faults. A state is a value,
 and ``moves`` says what can happen next: search.py tries everything, test_simulation_model.py goes far. Messages can
-come late, more than once, in any order or never: what was sent lies in ``mail`` until it is too old, and delivery does not
-take it out. All clocks run alike; drift is the histories' subject.
+come late, more than once, in any order or never: what was sent lies in ``mail`` until it is too old, and delivery does
+not take it out. All clocks run alike; drift is the histories' subject.
 """
 
 from __future__ import annotations
@@ -131,7 +131,10 @@ class Protocol:
 
     def cold(self) -> Model:
         """Everything has just been switched on; both served at some time, PC-B last."""
-        nodes = (self._booted(Node(None, 4, 3, memory=3), BEGINNING), self._booted(Node(None, 4, 4, memory=4), BEGINNING))
+        nodes = (
+            self._booted(Node(None, 4, 3, memory=3), BEGINNING),
+            self._booted(Node(None, 4, 4, memory=4), BEGINNING),
+        )
         witness = self._started(Record(epoch=4, holder="pc-b"), BEGINNING)
         return Model(BEGINNING, nodes, witness, frozenset(), self.bound.faults, self.bound.requests)
 
@@ -169,9 +172,7 @@ class Protocol:
 
     def _ticks(self, m: Model) -> Iterator[Move]:
         listening = m.witness.up and not m.witness.frozen
-        choices = []
-        for node in m.nodes:
-            choices.append((OUTCOMES if node.answers else OUTCOMES[1:]) if listening else ("-",))
+        choices = [(OUTCOMES if node.answers else OUTCOMES[1:]) if listening else ("-",) for node in m.nodes]
         for first in choices[0]:
             for second in choices[1]:
                 yield f"tick: pc-a {first}, pc-b {second}", partial(self._tick, m, (first, second))
@@ -308,18 +309,19 @@ class Protocol:
     def _receive(self, m: Model, message: Message, fails: bool = False) -> Model:
         """A node carries out a verb, and answers."""
         now, node = m.now * SECOND, m.nodes[message.to]
-        assert node.state is not None
+        state = node.state
+        assert state is not None
         stamp = Stamp(str(message.stamp[0]), message.stamp[1] * SECOND)
         request = Request(message.verb, message.epoch, stamp, self.bound.ttl)
         try:
             if message.verb == "renew":
-                return self._node(m, message.to, node._replace(state=lease.renew(node.state, request, now)))
+                return self._node(m, message.to, node._replace(state=lease.renew(state, request, now)))
             if message.verb == "grant":
-                node = self._granted(node, lease.grant(node.state, request, now, self._stop), fails)
+                node = self._granted(node, lease.grant(state, request, now, self._stop), fails)
             elif message.verb == "revoke":
-                node = self._stored(node, lease.revoke(node.state, request))._replace(gateway=False)
+                node = self._stored(node, lease.revoke(state, request))._replace(gateway=False)
             elif message.verb == "promise":
-                node = self._stored(node, lease.promise(node.state, request, now, self.bound.margin))
+                node = self._stored(node, lease.promise(state, request, now, self.bound.margin))
             else:
                 node = self._synced(m, message.to)
             answer = "not_ready" if fails else "ok"
@@ -514,17 +516,19 @@ def _message_key(message: Message, m: Model, base: int) -> tuple[Any, ...]:
 
 def matters(message: Message, m: Model, ttl: int) -> bool:
     """Whether a message can still change anything when it comes."""
-    node, lease_now = m.nodes[message.to], getattr(m.nodes[message.to].state, "lease", None)
+    node = m.nodes[message.to]
+    lease_now = None if node.state is None else node.state.lease
+    deadline = 0 if lease_now is None else lease_now.deadline
     running = lease_now is not None and lease_now.epoch == message.epoch
     if message.verb == "promise":
         if not message.answer:
             return message.epoch >= node.epoch
-        return running and lease_now.deadline < (message.sent + ttl) * SECOND
+        return running and deadline < (message.sent + ttl) * SECOND
     asked = m.witness.busy[message.to] == message._replace(answer="")
     if message.answer or message.verb == "sync":
         return asked
     if message.verb == "renew":
-        late = running and lease_now.deadline >= (message.stamp[1] + ttl) * SECOND
+        late = running and deadline >= (message.stamp[1] + ttl) * SECOND
         return message.epoch > node.epoch or (running and not late)
     if message.verb == "grant":
         return message.epoch > node.epoch

@@ -3,8 +3,8 @@
 tests/simulation/mutants.py                            every mutant; exit code 1 when one is not caught
 tests/simulation/mutants.py --only "no margin"         those whose name contains the words
 
-Where each is caught stands beside it, so that the whole takes little time; when it is not caught there any more, all the
-places are searched.
+Where each is caught stands beside it, so that the whole takes little time; when it is not caught there any more, all
+the places are searched.
 """
 
 from __future__ import annotations
@@ -25,14 +25,13 @@ from typing import Any
 from unittest import mock
 
 from crashes import cases, interrupted
-from histories import calm, explore
-from search import search
-from world import Clock, Machine, Node, World
-
 from dualjoe import lease, takeover, timing, wire
 from dualjoe_guard import daemon, epochs
 from dualjoe_watchdog.coordinator import Coordinator
 from dualjoe_watchdog.store import Store
+from histories import calm, explore
+from search import STARTS, search
+from world import Clock, Machine, Node, World
 
 SEEDS = 400
 STATES = 100_000
@@ -50,9 +49,9 @@ def crash(at: int, what: str) -> str | None:
     return interrupted(at, what).violation
 
 
-def small(beginning: str) -> str | None:
+def small(start: str) -> str | None:
     """The violation within the small bound."""
-    return search(beginning, STATES).violation
+    return search(start, STATES).violation
 
 
 async def _witness_cut_off(world: World) -> None:
@@ -76,8 +75,8 @@ def everywhere() -> Iterator[tuple[str, Callable[[], str | None]]]:
     yield "cut off", cut_off
     for number in range(SEEDS):
         yield f"seed {number}", partial(seed, number)
-    for beginning in ("serving", "cold"):
-        yield f"search from {beginning!r}", partial(small, beginning)
+    for start in STARTS:
+        yield f"search, {start}", partial(small, start)
     for at, what in cases():
         yield f"crash {at} {what!r}", partial(crash, at, what)
 
@@ -177,9 +176,7 @@ def _store_late(coordinator: Coordinator, record: takeover.Record) -> bool:
     return True
 
 
-def _as_if_synced(
-    record: takeover.Record, world: takeover.World, policy: takeover.Policy
-) -> takeover.Decision:
+def _as_if_synced(record: takeover.Record, world: takeover.World, policy: takeover.Policy) -> takeover.Decision:
     return _fill_vacancy(replace(record, synced=True), world, policy)
 
 
@@ -207,23 +204,24 @@ Patch = Callable[[], AbstractContextManager[Any]]
 
 @dataclass(frozen=True)
 class Mutant:
-    """A rule, and where its absence shows."""
+    """A rule, and where its absence shows; ``quick``: within a second."""
 
     patch: Patch
     place: str
     look: Callable[[], str | None]
+    quick: bool = False
 
 
-def _in_seed(number: int, patch: Patch) -> Mutant:
-    return Mutant(patch, f"seed {number}", partial(seed, number))
+def _in_seed(number: int, patch: Patch, quick: bool = False) -> Mutant:
+    return Mutant(patch, f"seed {number}", partial(seed, number), quick)
 
 
 def _in_crash(at: int, what: str, patch: Patch) -> Mutant:
     return Mutant(patch, f"crash {at} {what!r}", partial(crash, at, what))
 
 
-def _in_search(beginning: str, patch: Patch) -> Mutant:
-    return Mutant(patch, f"search from {beginning!r}", partial(small, beginning))
+def _in_search(start: str, patch: Patch) -> Mutant:
+    return Mutant(patch, f"search, {start}", partial(small, start))
 
 
 def _swap(where: Any, name: str, what: Any) -> Patch:
@@ -233,16 +231,20 @@ def _swap(where: Any, name: str, what: Any) -> Patch:
 MUTANTS: dict[str, Mutant] = {
     # the witness
     "the witness does not wait for the lease's end": _in_seed(
-        0, _swap(timing.Timing, "quiet_seconds", property(lambda _timing: 0.0))
+        0, _swap(timing.Timing, "quiet_seconds", property(lambda _timing: 0.0)), quick=True
     ),
     "no margin for a guard that hangs": _in_seed(
         59, _swap(timing.Timing, "quiet_seconds", property(lambda self: self.ttl))
     ),
-    "the witness does not wait after its own start": _in_seed(10, _swap(takeover, "quiet_at", _quiet_without_start)),
+    "the witness does not wait after its own start": _in_seed(
+        22, _swap(takeover, "quiet_at", _quiet_without_start), quick=True
+    ),
     "the record is stored after the grant is sent": _in_crash(
         1, "t440: power off, then no way to pc-b", _swap(Coordinator, "_store", _store_late)
     ),
-    "the record is stored without waiting for the disk": _in_seed(1, _swap(Store, "__init__", _store_careless)),
+    "the record is stored without waiting for the disk": _in_seed(
+        1, _swap(Store, "__init__", _store_careless), quick=True
+    ),
     "a node active in a term that is over is not revoked": _in_seed(1, _swap(takeover, "_astray", lambda *_: False)),
     "a higher epoch that a node tells is not adopted": _in_seed(
         1, _swap(takeover, "_adopt", lambda record, _world: record)
@@ -254,7 +256,9 @@ MUTANTS: dict[str, Mutant] = {
     "a planned move goes on after a failed fetch": _in_seed(1, _swap(takeover, "on_synced", _synced_anyhow)),
     "the home node goes before the newest memory": _in_seed(1, _swap(takeover, "newest_first", _home_first)),
     # the guard's decisions
-    "a lease counts from when it arrives, not from its stamp": _in_seed(3, _swap(lease, "_deadline", _deadline_from_now)),
+    "a lease counts from when it arrives, not from its stamp": _in_seed(
+        3, _swap(lease, "_deadline", _deadline_from_now)
+    ),
     "a stamp of another boot counts": _in_seed(1, _swap(lease, "_deadline", _deadline_of_any_boot)),
     "a grant needs no higher epoch": _in_search("serving", _swap(lease, "grant", _grant_any_epoch)),
     "a node takes over in spite of its promise": _in_seed(2, _promises_for_nothing),
@@ -263,20 +267,24 @@ MUTANTS: dict[str, Mutant] = {
     "a promise is given for an epoch that is over": _in_search("serving", _swap(lease, "promise", _promise_any_epoch)),
     "a promise's epoch is not kept": _in_seed(1, _swap(lease, "promise", _promise_unstored)),
     # the guard and its machine
-    "the guard does not keep the deadline": _in_seed(1, _swap(daemon.Guard, "tick", lambda _guard: None)),
+    "the guard does not keep the deadline": _in_seed(1, _swap(daemon.Guard, "tick", lambda _guard: None), quick=True),
     "the guard asks its state, not the clock, before a start": _in_seed(
         11, _swap(daemon.Guard, "_holds", _holds_without_clock)
     ),
     "an orderly stop outlasts the lease": _in_crash(
         1, "pc-b: frozen", _swap(daemon.Guard, "_orderly_seconds", lambda guard: guard.settings.stop_seconds)
     ),
-    "the epoch is not on disk before the answer": _in_seed(1, _swap(epochs, "store", _store_epoch_unsynced)),
-    "a revoke is answered before the gateway is gone": _in_seed(2, _swap(daemon.Guard, "_fence", _fence_unseen)),
+    "the epoch is not on disk before the answer": _in_seed(
+        1, _swap(epochs, "store", _store_epoch_unsynced), quick=True
+    ),
+    "a revoke is answered before the gateway is gone": _in_seed(
+        2, _swap(daemon.Guard, "_fence", _fence_unseen), quick=True
+    ),
     "the gateway does not stop with its guard": _in_seed(2, _swap(Node, "stop_bound", _nothing)),
     "systemd's watchdog leaves the gateway an orderly stop": _in_seed(
         1, _swap(Node, "watchdog_bites", _orderly_after_watchdog)
     ),
-    "the gateway is enabled at boot": _in_seed(0, _swap(Node, "boot", _boot_with_gateway)),
+    "the gateway is enabled at boot": _in_seed(0, _swap(Node, "boot", _boot_with_gateway), quick=True),
     "the boot-time clock stands still in a frozen machine": _in_seed(1, _swap(Machine, "thaw", _thaw_in_the_past)),
 }
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextvars import Context, ContextVar
 from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Any, cast
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 MACHINE: ContextVar[Any] = ContextVar("machine", default=None)  # whose code runs; None: nobody's, the world's
 _BEGAN = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -44,7 +44,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._virtual = _NoWaiting()
         super().__init__(self._virtual)
         self._frozen: dict[Any, list[Any]] = {}  # machine -> what it will do when it goes on
-        self._tasks: dict[Any, WeakSet[asyncio.Task[Any]]] = {}
+        self._tasks: dict[Any, WeakKeyDictionary[asyncio.Task[Any], None]] = {}
         self._inner: Any = self  # the base class keeps what is due in attributes that its stubs do not show
 
     def time(self) -> float:
@@ -54,10 +54,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def steps(self) -> int:
         return self._virtual.steps
 
-    def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> Any:
+    def create_task(self, coro: Any, *, name: Any = None, context: Context | None = None) -> Any:
         task = super().create_task(coro, name=name, context=context)
         machine = MACHINE.get() if context is None else context.get(MACHINE)
-        self._tasks.setdefault(machine, WeakSet()).add(task)
+        self._tasks.setdefault(machine, WeakKeyDictionary())[task] = None  # in order, so that a seed is one history
         return task
 
     def cancel_all(self, machine: Any) -> None:
@@ -67,7 +67,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     # ---- frozen machines
 
-    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> asyncio.Handle:
+    def call_soon(  # type: ignore[override]  # the library's stubs tie callback and arguments together
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
         handle = super().call_soon(callback, *args, context=context)
         if self._frozen:
             held = self._frozen.get(_machine_of(handle))

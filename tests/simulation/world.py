@@ -1,11 +1,11 @@
-"""Three machines in one process: the shipped guard and watchdog, between simulated gateways, clocks, disks and a network.
+"""Three machines in one process: the shipped guard and watchdog; gateways, clocks, disks and network are simulated.
 
 Only what touches the world outside is replaced: processes, the network, clocks, disks. Checked as it happens: never two
 gateways; epochs only grow; no promotion with older memory where newer is at hand.
 
-One thing is allowed. While a machine is frozen, its gateway does nothing, and the other node may take over. When it goes
-on, gateway and guard go on at the same moment: until the guard has looked at the clock and killed, both nodes' gateways
-run. Nothing that is itself frozen can prevent that; ``RESUME_SECONDS`` bounds it.
+One thing is allowed. While a machine is frozen, its gateway does nothing, and the other node may take over. When it
+goes on, gateway and guard go on at the same moment: until the guard has looked at the clock and killed, both nodes'
+gateways run. Nothing that is itself frozen can prevent that; ``RESUME_SECONDS`` bounds it.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ class World:
         self.violation = self.violation or Violation(what)
 
     def step(self, what: str) -> None:
-        """Something was done that a crash may follow at once ('': nothing of consequence). What crashes goes no further,
-        not even to its next line."""
+        """Something was done that a crash may follow at once ('': nothing of consequence). What crashes goes no
+        further, not even to its next line."""
         if what:
             self.steps.append(what)
             if self.interrupt is not None and len(self.steps) == self.interrupt[0]:
@@ -458,8 +458,8 @@ class Node(Machine):
 
     @property
     def memory(self) -> int:
-        """The term in which this node's newest memory was written: fetched, or served here. A grant that was stored counts
-        as served, so that a takeover which a crash interrupts goes on from the memory that it began with."""
+        """The term in which this node's newest memory was written: fetched, or served here. A grant that was stored
+        counts as served, so that a takeover which a crash interrupts goes on from the memory that it began with."""
         return max(self.fetched, epochs.load(self.disk.path / "epoch.json")[1])
 
     async def _cron(self) -> None:
@@ -589,7 +589,12 @@ class Witness(Machine):
             store = self.disk.store
             self.coordinator = self.context.run(
                 lambda: Coordinator(
-                    self._settings, store, Outbox(None, store), lines, clock=Clock(self._world).seconds, wall=wall_seconds
+                    self._settings,
+                    store,
+                    Outbox(None, store),
+                    lines,
+                    clock=Clock(self._world).seconds,
+                    wall=wall_seconds,
                 )
             )
             if self.coordinator.record.epoch < self._epoch:
@@ -638,10 +643,8 @@ class Witness(Machine):
         let_down, self._let_down = self._let_down, None
         seen = self.coordinator.sightings[other.name]
         planned = self._before.vacant and self._before.target == node and self._moved_for in PLANNED
-        if planned:  # Joe could have stayed, so the memory comes along; only a node gone for certain cannot give it
-            could = seen.failures < TIMING.confirm_checks
-        else:
-            could = seen.fit and not self._before.synced
+        # In a planned move Joe could have stayed, so the memory comes along, but for a node that is gone for certain.
+        could = seen.failures < TIMING.confirm_checks if planned else seen.fit and not self._before.synced
         if could and let_down != other.name and self._world.nodes[node].memory < other.memory:
             kind = "planned" if planned else "unplanned"
             terms = f"{self._world.nodes[node].memory}, {other.name} has {other.memory}"

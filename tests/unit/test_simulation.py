@@ -5,30 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import chain
 from typing import Any
+from unittest import mock
 
+import crashes
 import histories
+import mutants
 import pytest
-from dualjoe import lease
+import search
+from dualjoe import lease, timing
 from dualjoe.lease import NodeState
 from dualjoe.wire import Request
+from hypothesis import Phase, note, settings, strategies
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from model import Bound, Protocol, Violation, alike
 from world import World
-
-# Where each mutant shows, as `make simulate-mutants` found.
-CAUGHT_BY = {
-    "the witness does not wait for the lease's end": 0,
-    "no margin for a guard that hangs": 59,
-    "the witness does not wait after its own start": 10,
-    "a lease counts from when it arrives, not from its stamp": 3,
-    "a node takes over in spite of its promise": 2,
-    "a promise is forgotten when the guard starts": 27,
-    "a promise ends before the lease that it lets go on": 40,
-    "the guard does not keep the deadline": 1,
-    "the gateway does not stop with its guard": 2,
-    "the gateway is enabled at boot": 0,
-    "a revoke is answered before the gateway is gone": 2,
-}
 
 
 @pytest.fixture(autouse=True)
@@ -145,14 +136,56 @@ def test_a_grant_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert any("two gateways" in str(violation) for violation in found)
 
 
-def test_every_rule_has_its_history() -> None:
-    assert set(CAUGHT_BY) == set(histories.MUTANTS)
+# Those that one history shows at once; `make simulate-mutants` looks for them all.
+QUICK = [name for name, mutant in mutants.MUTANTS.items() if mutant.quick]
 
 
-@pytest.mark.parametrize("mutant", CAUGHT_BY)
-def test_a_safety_rule_taken_away_is_noticed(mutant: str) -> None:
-    seeds = chain([CAUGHT_BY[mutant]], range(400))  # the first one is only where to look first
-    with histories.mutated(mutant):
-        caught = next((seed for seed in seeds if "two gateways" in str(histories.explore(seed).violation)), None)
-    assert caught is not None
-    assert histories.explore(caught).violation is None
+@pytest.mark.parametrize("name", QUICK)
+def test_a_safety_rule_taken_away_is_noticed(name: str) -> None:
+    mutant = mutants.MUTANTS[name]
+    with mutant.patch():
+        assert mutant.look()
+    assert mutant.look() is None
+
+
+@pytest.mark.parametrize("what", ["watchdog killed", "pc-b: power off", "pc-b: frozen"])
+def test_an_interruption_at_a_step_of_a_move(what: str) -> None:
+    steps = sorted({at for at, _ in crashes.cases()})
+    for at in steps[:: len(steps) // 6]:
+        history = crashes.interrupted(at, what)
+        assert any("INTERRUPTED" in line for line in history.journal)
+        assert history.violation is None, "\n".join(history.journal[-40:])
+
+
+def test_everything_within_a_small_bound() -> None:
+    found = search.search("serving", states=12_000)
+    assert found.violation is None, "\n".join(found.trace)
+    assert found.states >= 12_000
+
+
+class Pair(RuleBasedStateMachine):
+    """The shipped decisions, taken farther than everything can be tried: Hypothesis chooses what happens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.protocol = Protocol(Bound(faults=6, requests=3))
+        self.model = self.protocol.serving()
+
+    @rule(choice=strategies.integers(0, 10**6))
+    def something_happens(self, choice: int) -> None:
+        with alike():
+            moves = list(self.protocol.moves(self.model))
+            label, move = moves[choice % len(moves)]
+            note(label)
+            self.model = self.protocol.tidy(move())  # raises Violation
+
+
+TestPair = Pair.TestCase
+TestPair.settings = settings(max_examples=60, stateful_step_count=80, derandomize=True, deadline=None, database=None)
+
+
+def test_hypothesis_sees_two_gateways_too() -> None:
+    far = settings(Pair.TestCase.settings, max_examples=3000, phases=[Phase.generate])
+    no_wait = mock.patch.object(timing.Timing, "quiet_seconds", property(lambda _timing: 0.0))
+    with no_wait, pytest.raises(Violation):
+        run_state_machine_as_test(Pair, settings=far)

@@ -211,9 +211,7 @@ class Guard:
 
     async def _fence(self, orderly_seconds: float | None = None) -> bool:
         async with self._fencing:
-            return await self.gateway.fence(
-                self.settings.stop_seconds if orderly_seconds is None else orderly_seconds
-            )
+            return await self.gateway.fence(self.settings.stop_seconds if orderly_seconds is None else orderly_seconds)
 
     def _orderly_seconds(self) -> float:
         """How long an orderly stop may take: not beyond the lease at hand. Asked before the lease is dropped, as nobody
