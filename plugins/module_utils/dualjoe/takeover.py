@@ -498,6 +498,8 @@ def request_move(record: Record, to: str, by: str, reason: str, world: World, po
         return record, f"{to} does not answer the witness"
     if not target.fit:
         return record, f"{to} is not fit: {', '.join(map(str, target.probe.get('unfit', []))) or 'no reason given'}"
+    if record.target == to:  # asked for again: what is done already stays done
+        return replace(record, home_hold=hold), ""
     wish = replace(_given_up(record), target=to, synced=False, move_by=by, move_reason=reason)
     return replace(wish, home_hold=hold), ""
 
