@@ -1,11 +1,11 @@
-"""Three machines in one process: the shipped guard and watchdog; gateways, clocks, disks and network are simulated.
+"""Three machines in one process: the shipped guard and watchdog, between simulated gateways, clocks, disks and a network.
 
 Only what touches the world outside is replaced: processes, the network, clocks, disks. Checked as it happens: never two
 gateways; epochs only grow; no promotion with older memory where newer is at hand.
 
-One thing is allowed. While a machine is frozen, its gateway does nothing, and the other node may take over. When it
-goes on, gateway and guard go on at the same moment: until the guard has looked at the clock and killed, both nodes'
-gateways run. Nothing that is itself frozen can prevent that; ``RESUME_SECONDS`` bounds it.
+One thing is allowed. While a machine is frozen, its gateway does nothing, and the other node may take over. When it goes
+on, gateway and guard go on at the same moment: until the guard has looked at the clock and killed, both nodes' gateways
+run. Nothing that is itself frozen can prevent that; ``RESUME_SECONDS`` bounds it.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ class World:
         self.violation = self.violation or Violation(what)
 
     def step(self, what: str) -> None:
-        """Something was done that a crash may follow at once ('': nothing of consequence). What crashes goes no
-        further, not even to its next line."""
+        """Something was done that a crash may follow at once ('': nothing of consequence). What crashes goes no further,
+        not even to its next line."""
         if what:
             self.steps.append(what)
             if self.interrupt is not None and len(self.steps) == self.interrupt[0]:
@@ -103,6 +103,7 @@ class World:
     def gateway_gone(self, node: str) -> None:
         if node in self.running:
             self.note(f"{node}: no gateway any more")
+            self.nodes[node].served_until = self.now
         self.running.discard(node)
         self.look()
 
@@ -282,7 +283,8 @@ class Node(Machine):
         epochs.store(path / "epoch.json", 0, 0)
         self.disk = Folder(path, lambda: world.step(f"{name} epoch stored"))
         self.disk.install()
-        self.fetched = 0  # the term in which the memory was written that this node fetched last
+        self.fetched = (0, 0.0)  # as ``memory``: what this node fetched last
+        self.served_until = 0.0
         self.gateway_broken = False  # its gateway starts and never answers
         self.sync_broken = False  # fetching the peer's memory fails
         self.gateway = SimulatedGateway(world, self)
@@ -457,10 +459,11 @@ class Node(Machine):
     # ---- the memory
 
     @property
-    def memory(self) -> int:
-        """The term in which this node's newest memory was written: fetched, or served here. A grant that was stored
-        counts as served, so that a takeover which a crash interrupts goes on from the memory that it began with."""
-        return max(self.fetched, epochs.load(self.disk.path / "epoch.json")[1])
+    def memory(self) -> tuple[int, float]:
+        """The term in which this node's newest memory was written, and until when: fetched, or served here. A grant that
+        was stored counts as served, so that a takeover which a crash interrupts goes on from what it began with."""
+        term = epochs.load(self.disk.path / "epoch.json")[1]
+        return max(self.fetched, (term, self._world.now if self.gateway.alive else self.served_until))
 
     async def _cron(self) -> None:
         while True:
@@ -642,13 +645,15 @@ class Witness(Machine):
         other = self._world.nodes[self._world.nodes[node].peer_name]
         let_down, self._let_down = self._let_down, None
         seen = self.coordinator.sightings[other.name]
-        planned = self._before.vacant and self._before.target == node and self._moved_for in PLANNED
-        # In a planned move Joe could have stayed, so the memory comes along, but for a node that is gone for certain.
-        could = seen.failures < TIMING.confirm_checks if planned else seen.fit and not self._before.synced
-        if could and let_down != other.name and self._world.nodes[node].memory < other.memory:
-            kind = "planned" if planned else "unplanned"
-            terms = f"{self._world.nodes[node].memory}, {other.name} has {other.memory}"
-            self._world.broke(f"older memory ({kind}): {node} is granted with the memory of term {terms}")
+        mine, newest = self._world.nodes[node].memory, other.memory
+        if self._before.vacant and self._before.target == node and self._moved_for in PLANNED:
+            # Joe could have stayed, so all of the memory comes along; only a node gone for certain cannot give it.
+            older = mine < newest and seen.failures < TIMING.confirm_checks
+        else:
+            older = mine[0] < newest[0] and seen.fit and not self._before.synced
+        if older and let_down != other.name:
+            terms = f"{mine[0]} ({mine[1]:.0f} s), {other.name} has {newest[0]} ({newest[1]:.0f} s)"
+            self._world.broke(f"older memory: {node} is granted with the memory of term {terms}")
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:
