@@ -3,8 +3,8 @@
 tests/simulation/mutants.py                            every mutant; exit code 1 when one is not caught
 tests/simulation/mutants.py --only "no margin"         those whose name contains the words
 
-Where each is caught stands beside it, so that the whole takes little time; when it is not caught there any more, all the
-places are searched.
+Where each is caught stands beside it, so that the whole takes little time; when it is not caught there any more, all
+the places are searched.
 """
 
 from __future__ import annotations
@@ -293,7 +293,9 @@ MUTANTS: dict[str, Mutant] = {
     "a higher epoch that a node tells is not adopted": _in_story(
         "an empty t440", _swap(takeover, "_adopt", lambda record, _world: record)
     ),
-    "a planned move does not fetch the memory": _in_seed(1, _swap(takeover, "_fill_vacancy", _as_if_synced)),
+    "a planned move does not fetch the memory": _in_story(
+        "a grant comes again", _swap(takeover, "_fill_vacancy", _as_if_synced)
+    ),
     "a planned move goes on after a failed fetch": _in_seed(61, _swap(takeover, "on_synced", _synced_anyhow)),
     "the home node goes before the newest memory": _in_seed(11, _swap(takeover, "newest_first", _home_first)),
     # the guard's decisions
@@ -304,7 +306,7 @@ MUTANTS: dict[str, Mutant] = {
         "a grant outlives a boot", _swap(lease, "_deadline", _deadline_of_any_boot)
     ),
     "a grant needs no higher epoch": _in_story("a grant comes again", _swap(lease, "grant", _grant_any_epoch)),
-    "a node takes over in spite of its promise": _in_seed(2, _promises_for_nothing),
+    "a node takes over in spite of its promise": _in_seed(7, _promises_for_nothing),
     "a promise is forgotten when the guard starts": _in_seed(61, _swap(lease, "started", _free_at_start)),
     "a promise ends before the lease that it lets go on": _in_seed(51, _swap(lease, "hold_ns", _short_promise)),
     "a promise's epoch is not kept": _in_seed(61, _swap(lease, "promise", _promise_unstored)),

@@ -1,11 +1,11 @@
-"""Three machines in one process: the shipped guard and watchdog, between simulated gateways, clocks, disks and a network.
+"""Three machines in one process: the shipped guard and watchdog; gateways, clocks, disks and network are simulated.
 
 Only what touches the world outside is replaced: processes, the network, clocks, disks. Checked as it happens: never two
 gateways; epochs only grow; no promotion with older memory where newer is at hand.
 
-One thing is allowed. While a machine is frozen, its gateway does nothing, and the other node may take over. When it goes
-on, gateway and guard go on at the same moment: until the guard has looked at the clock and killed, both nodes' gateways
-run. Nothing that is itself frozen can prevent that; ``RESUME_SECONDS`` bounds it.
+One thing is allowed. While a machine is frozen, its gateway does nothing, and the other node may take over. When it
+goes on, gateway and guard go on at the same moment: until the guard has looked at the clock and killed, both nodes'
+gateways run. Nothing that is itself frozen can prevent that; ``RESUME_SECONDS`` bounds it.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ class World:
         self.violation = self.violation or Violation(what)
 
     def step(self, what: str) -> None:
-        """Something was done that a crash may follow at once ('': nothing of consequence). What crashes goes no further,
-        not even to its next line."""
+        """Something was done that a crash may follow at once ('': nothing of consequence). What crashes goes no
+        further, not even to its next line."""
         if what:
             self.steps.append(what)
             if self.interrupt is not None and len(self.steps) == self.interrupt[0]:
@@ -460,8 +460,8 @@ class Node(Machine):
 
     @property
     def memory(self) -> tuple[int, float]:
-        """The term in which this node's newest memory was written, and until when: fetched, or served here. A grant that
-        was stored counts as served, so that a takeover which a crash interrupts goes on from what it began with."""
+        """The term in which this node's newest memory was written, and until when: fetched, or served here. A grant
+        that was stored counts as served: a takeover that a crash interrupts goes on from what it began with."""
         term = epochs.load(self.disk.path / "epoch.json")[1]
         return max(self.fetched, (term, self._world.now if self.gateway.alive else self.served_until))
 
