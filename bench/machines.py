@@ -103,7 +103,7 @@ def busy(seconds: float = 2.0) -> float:
     return 1 - (idle_after - idle_before) / (all_after - all_before)
 
 
-def calm_down(seconds: float = 60.0) -> float:
+def calm_down(seconds: float = 20.0) -> float:
     """Wait, so long at most, until this computer has little to do. Returns how busy it is.
 
     What ran before, such as a contender's own aftermath, must not weigh on the next measurement.

@@ -12,6 +12,7 @@ import os
 import platform
 import random
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -136,7 +137,7 @@ def move_in_turns(results: Results, contender: DualJoe, rounds: int) -> None:
 
 
 @contextmanager
-def clean(*, lab: bool) -> Iterator[None]:
+def clean() -> Iterator[None]:
     """Begin without machines of an earlier run, and leave none, whatever happens."""
 
     def stop(number: int, _frame: FrameType | None) -> None:
@@ -150,9 +151,15 @@ def clean(*, lab: bool) -> Iterator[None]:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
         say("Removing the machines ...")
-        machines.remove_all()
-        if lab:
-            remove_lab()
+        # In a session of its own: a second Ctrl-C goes to all of the terminal's programs, and would end this half done.
+        subprocess.run([sys.executable, *sys.argv, "--remove"], start_new_session=True, check=True)
+
+
+def remove(options: argparse.Namespace) -> None:
+    """What `clean` leaves behind: nothing."""
+    machines.remove_all()
+    if uses_lab(options):
+        remove_lab()
 
 
 def pair_image(gateway: str) -> str:
@@ -217,7 +224,11 @@ def main() -> int:
     parser.add_argument("--gateway", choices=sorted(IMAGES), default="stand-in", help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of the phases (default: random)")
     parser.add_argument("--output", type=Path, default=ROOT / ".cache" / "bench", help="folder for the results")
+    parser.add_argument("--remove", action="store_true", help="only remove the machines that such a run would make")
     options = parser.parse_args()
+    if options.remove:
+        remove(options)
+        return 0
     results = Results(
         seed=options.seed,
         gateway=options.gateway,
@@ -227,7 +238,7 @@ def main() -> int:
     )
     say(f"seed {options.seed}")
     try:
-        with clean(lab=uses_lab(options)):
+        with clean():
             measure(options, results)
     finally:
         results.write(options.output)
