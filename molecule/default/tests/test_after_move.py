@@ -17,6 +17,7 @@ testinfra_hosts = ["docker://t440"]
 UNIT = "dualjoe-converge.service"
 SHIPPED = "/usr/local/share/dualjoe/collections"
 HANGING = "/run/hanging-collections"
+SEEN = "/var/lib/dualjoe/converge/seen"
 DROP_IN = f"/run/systemd/system/{UNIT}.d/hanging.conf"
 PLAY = """
 - hosts: witness
@@ -25,6 +26,7 @@ PLAY = """
     - name: Hang
       ansible.builtin.shell: |
         trap '' INT TERM
+        cat /etc/dualjoe/keys/witness /etc/dualjoe/telegram.token /proc/net/dev > SEEN 2>&1
         setsid --fork sh -c 'trap "" INT TERM; while :; do sleep 86399; done'
         while :; do sleep 86399; done
 """
@@ -40,11 +42,11 @@ def hanging(pair: Pair) -> Iterator[None]:
     """On T440, a failover.yml that does not end, also when it is asked to."""
     pair.on("t440", "cp", "--archive", SHIPPED, HANGING)
     play = f"{HANGING}/ansible_collections/dualjoe/ha/playbooks/failover.yml"
-    pair.on("t440", "sh", "-c", f"cat > {play} <<'END'{PLAY}END")
+    pair.on("t440", "sh", "-c", f"cat > {play} <<'END'{PLAY.replace('SEEN', SEEN)}END")
     pair.on("t440", "sh", "-c", f"mkdir -p $(dirname {DROP_IN}) && cat > {DROP_IN} <<'END'{SETTING}END")
     pair.on("t440", "systemctl", "daemon-reload")
     yield
-    pair.on("t440", "rm", "--recursive", DROP_IN, HANGING)
+    pair.on("t440", "rm", "--recursive", "--force", DROP_IN, HANGING, SEEN)
     pair.on("t440", "systemctl", "stop", UNIT)
     pair.on("t440", "systemctl", "daemon-reload")
 
@@ -86,10 +88,12 @@ def test_the_run_has_no_keys_and_no_network(pair: Pair, host: Any) -> None:
     wait_until(lambda: pair.gateway_ready("pc-a"), "PC-A's gateway is ready", 240)
     move("failover.yml")
     wait_until(lambda: len(hung(host)) >= 2, "the run hangs", 60)
-    pid = host.check_output(f"systemctl show --value --property=MainPID {UNIT}")
-    assert host.check_output(f"ls /proc/{pid}/root/var/lib/dualjoe/converge").split() == ["runs", "taken.json"]
-    assert host.run(f"ls /proc/{pid}/root/etc/dualjoe/keys").rc != 0
-    assert host.check_output(f"readlink /proc/{pid}/ns/net") != host.check_output("readlink /proc/1/ns/net")
+    seen = host.check_output(f"cat {SEEN}")
+    assert host.file("/etc/dualjoe/keys/witness").exists
+    assert host.file("/etc/dualjoe/telegram.token").exists
+    for hidden in ("keys/witness", "telegram.token"):
+        assert f"cat: /etc/dualjoe/{hidden}: " in seen
+    assert [line.split(":")[0].strip() for line in seen.splitlines() if " 0 " in line] == ["lo"]
     host.check_output(f"systemctl stop {UNIT}")
     assert hung(host) == []
     move("failback.yml")
