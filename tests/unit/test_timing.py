@@ -48,6 +48,10 @@ def test_unsafe_combinations_are_named(change: dict[str, Any], names: tuple[str,
 def test_the_fast_profile_is_safe_and_fast() -> None:
     profile = yaml.safe_load((ROLES.parent / "inventory" / "profiles" / "fast.yml").read_text())
     assert timing_filter.timing_mistakes([profile]) == []
+    for variable, value in profile.items():
+        specs = yaml.safe_load((ROLES / variable.partition("_")[0] / "meta" / "argument_specs.yml").read_text())
+        wanted = specs["argument_specs"]["main"]["options"][variable]["type"]
+        assert isinstance(value, int) or wanted == "float", variable
     given = {name: profile[variable] for name, variable in timing_filter.VARIABLES.items() if variable in profile}
     timing = Timing(**given)
     detection = timing.heartbeat + timing.confirm_checks * timing.verb_timeout + timing.retry
