@@ -459,11 +459,15 @@ class Node(Machine):
     # ---- the memory
 
     @property
+    def term(self) -> int:
+        """As stored."""
+        return epochs.load(self.disk.path / "epoch.json")[1]
+
+    @property
     def memory(self) -> tuple[int, float]:
         """The term in which this node's newest memory was written, and until when: fetched, or served here. A grant
         that was stored counts as served: a takeover that a crash interrupts goes on from what it began with."""
-        term = epochs.load(self.disk.path / "epoch.json")[1]
-        return max(self.fetched, (term, self._world.now if self.gateway.alive else self.served_until))
+        return max(self.fetched, (self.term, self._world.now if self.gateway.alive else self.served_until))
 
     async def _cron(self) -> None:
         while True:
@@ -645,6 +649,8 @@ class Witness(Machine):
         other = self._world.nodes[self._world.nodes[node].peer_name]
         let_down, self._let_down = self._let_down, None
         seen = self.coordinator.sightings[other.name]
+        if self._world.nodes[node].term == other.term:
+            return  # an empty T440 that did not reach the other node began its term again: nothing tells which is newer
         mine, newest = self._world.nodes[node].memory, other.memory
         if self._before.vacant and self._before.target == node and self._moved_for in PLANNED:
             # Joe could have stayed, so all of the memory comes along; only a node gone for certain cannot give it.
