@@ -60,8 +60,8 @@ def take(folder: Path) -> Request | None:
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
-        first = str(error).splitlines()[0]
-        raise BadRequest(f"the word of a move in {folder} cannot be read: {first}") from error
+        why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise BadRequest(f"the word of a move in {folder} cannot be read: {why}") from error
 
 
 def done(folder: Path) -> bool:

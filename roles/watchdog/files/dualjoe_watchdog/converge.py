@@ -100,12 +100,12 @@ class Ending:
         return self._rung == len(LADDER)
 
     def _judge(self) -> None:
-        if self._told:
-            self.status, self.reason = "canceled", "told to stop"
-        elif after_move.is_waiting(self.folder):
+        if after_move.is_waiting(self.folder):
             self.status, self.reason = "canceled", "Joe was moved again meanwhile"
         elif time.monotonic() >= self.deadline:
             self.status, self.reason = "timeout", "not done within its time limit"
+        elif self._told:
+            self.status, self.reason = "canceled", "told to stop"
 
     def _climb(self) -> None:
         if LADDER[self._rung] == signal.SIGKILL:
