@@ -5,6 +5,11 @@ tests/simulation/mutants.py --only "no margin"         those whose name contains
 
 Where each is caught stands beside it, so that the whole takes little time; when it is not caught there any more, all
 the places are searched.
+
+Three rules are not in the list, because no place showed their absence. The look at a node before its grant: the node's
+own consent refuses what the look would have told; it gives the grant a fresh stamp. That no promise is given for an
+epoch that is over: whoever promises does not take over, whatever the epoch. That a node active in a term that is over
+is revoked: it serves alone, on its peer's promises; the rule brings the record and the truth together sooner.
 """
 
 from __future__ import annotations
