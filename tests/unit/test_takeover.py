@@ -230,6 +230,12 @@ def test_asking_for_what_is_changes_only_the_hold() -> None:
     assert request_move(AWAY, B, "operator", "", both, POLICY) == (replace(AWAY, home_hold=True), "")
 
 
+def test_a_move_asked_for_again_does_not_begin_anew() -> None:
+    vacant = Record(7, None, vacant=True, target=B, synced=True, move_by="ada", move_reason="asked for")
+    both = world(seen(A), seen(B, term=3))
+    assert request_move(vacant, B, "bob", "asked for too", both, POLICY) == (replace(vacant, home_hold=True), "")
+
+
 def test_a_move_to_a_node_that_cannot_serve_is_refused_with_the_reason() -> None:
     for b, why in ((gone(B), "does not answer"), (seen(B, fit=False), "disk is full")):
         record, refused = request_move(HOME, B, "operator", "", world(seen(A, "active"), b), POLICY)
