@@ -366,7 +366,7 @@ class Node(Machine):
         self.guard.ask_peer = lambda message: self._world.network.ask_peer(self.name, message)  # type: ignore[method-assign]
         self._guards(self._tick())
         self._guards(self._often(WATCH_SECONDS, self.guard.watch))
-        self._guards(self._often(WATCH_SECONDS, self.guard.ask_for_promise))
+        self._guards(self._often(settings.promise_interval_seconds, self.guard.ask_for_promise))
         self._guards(self._often(settings.peer_interval_seconds, self.guard.look_at_peer))
 
     async def _tick(self) -> None:

@@ -134,7 +134,7 @@ async def test_only_a_lease_that_nobody_renews_asks_for_the_peer_s_promise(
     guard = Guard(settings, SlowSystemd([]), str(uuid.uuid4()))
     monkeypatch.setattr(guard, "ask_peer", peer)
     await guard.ask_for_promise()
-    guard.state = NodeState(guard.state.boot_id, 7, 7, Lease(7, boot_clock() + 31 * SECOND))
+    guard.state = NodeState(guard.state.boot_id, 7, 7, Lease(7, boot_clock() + 32 * SECOND))
     await guard.ask_for_promise()
     assert asked == []
     guard.state = NodeState(guard.state.boot_id, 7, 7, Lease(7, boot_clock() + 29 * SECOND))

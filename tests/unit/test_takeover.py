@@ -185,6 +185,15 @@ def test_a_planned_move_step_by_step() -> None:
     assert step.record == Record(8, B, home_hold=True, quiet=QUIET)
 
 
+def test_joe_is_not_stopped_for_a_node_that_is_bound_by_a_promise() -> None:
+    record = replace(HOME, target=B, prepared=True, move_by="ada")
+    bound = world(seen(A, "active"), seen(B, term=3, promise_left=5))
+    step = decide(record, bound, POLICY)
+    assert (step.situation, step.actions) == ("moving", (Action("renew", A, 7),))
+    assert "pc-b is bound by its promise for 4 s more" in step.reason
+    assert decide(step.record, replace(bound, now=NOW + 5), POLICY).actions == (Action("revoke", A, 7),)
+
+
 def test_one_missed_check_is_no_reason_to_leave_the_memory_behind() -> None:
     record = Record(7, None, vacant=True, target=B, move_by="ada")
     newer = replace(seen(A), failures=1)

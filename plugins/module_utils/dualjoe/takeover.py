@@ -395,10 +395,15 @@ def _rescue(record: Record, world: World, policy: Policy, reason: str) -> Decisi
 
 
 def _planned(record: Record, holder: Sighting, world: World, policy: Policy) -> Decision:
-    """The next step of a move whose target is fit: fetch what can be fetched while Joe serves, then stop him there."""
+    """The next step of a move whose target is fit: fetch what can be fetched while Joe serves, then stop him there. Not
+    while the target is bound by a promise: nobody would serve until that is over."""
     target, by = policy.other(holder.node), record.move_by or WITNESS
     reason = record.move_reason or "move"
     situation = "failing_back" if by == WITNESS else "moving"
+    bound = world.sightings[target].promised_until - world.now
+    if record.prepared and bound > 0:
+        waits = f"{reason}; {target} is bound by its promise for {bound:.0f} s more"
+        return Decision(record, situation, waits, _renewal(record, world))
     if record.prepared:
         return _revoke(record, policy, situation, by, reason)
     actions = () if target in world.busy else (Action("sync", target),)

@@ -429,7 +429,7 @@ class Guard:
         """When the witness has not renewed for long, ask the peer for its word, and go on with that."""
         current = self.state.lease
         left = self._left()
-        if current is None or current.ending or left is None or left > self.settings.ttl_seconds / 2:
+        if current is None or current.ending or left is None or left > self.settings.promise_left_seconds:
             return
         asked_at = self._clock()
         request = wire.request("promise", epoch=current.epoch, ttl=self.settings.ttl_seconds)
@@ -524,7 +524,7 @@ class Guard:
         loops = (
             asyncio.create_task(self._keep_watch()),
             asyncio.create_task(_every(self.settings.peer_interval_seconds, self.look_at_peer)),
-            asyncio.create_task(_every(WATCH_SECONDS, self.ask_for_promise)),
+            asyncio.create_task(_every(self.settings.promise_interval_seconds, self.ask_for_promise)),
             asyncio.create_task(_every(TELL_SECONDS, self.tell_people)),
             asyncio.create_task(_every(WATCH_SECONDS, self.reload_when_asked)),
             asyncio.create_task(done.wait()),

@@ -49,6 +49,17 @@ class Settings:
     def stop_ns(self) -> int:
         return round(self.stop_seconds * SECOND)
 
+    @property
+    def promise_left_seconds(self) -> float:
+        """A lease of which so little is left has missed a renewal: half of the time until its stop would begin. Two
+        heartbeats fit into that time (see ``dualjoe.timing``), so that in good times nobody asks."""
+        return (self.ttl_seconds + self.stop_seconds) / 2
+
+    @property
+    def promise_interval_seconds(self) -> float:
+        """How often that is looked at: often enough that the answer comes before the stop, also with a short lease."""
+        return min(1.0, (self.ttl_seconds - self.stop_seconds) / 10)
+
 
 _TYPES: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (int, float)}
 
