@@ -17,6 +17,7 @@ from pathlib import Path
 
 import yaml
 from pair import ROOT, UNIT, run, wait_until
+from results import CALM
 
 HERE = Path(__file__).resolve().parent
 LABEL = "dualjoe.bench=1"
@@ -24,7 +25,6 @@ NETWORK = "dualjoe-bench"
 SUBNET = "172.31.214"
 TELEGRAM = 2  # the host part of the emulator's address
 PORT = 18789
-CALM = 0.25  # a larger share of the processors in use disturbs a measurement
 _MESSAGES = {  # systemd's own catalogue of messages, the same in every version
     "7d4958e842da4a758f6c1cdc7b36dcc5": "starting",
     "39f53479d3a045ac8e11786248231fbf": "started",
