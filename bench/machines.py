@@ -113,14 +113,19 @@ def busy(seconds: float = 2.0) -> float:
 
 
 def calm_down(seconds: float = 20.0) -> float:
-    """Wait, so long at most, until this computer has little to do. Returns how busy it is.
+    """Wait, so long at most, until this computer has little to do, or as little as it ever has: three looks that
+    agree, on less than half. Returns how busy it is.
 
     What ran before, such as a contender's own aftermath, must not weigh on the next measurement.
     """
     give_up = time.monotonic() + seconds
-    while (share := busy()) > CALM and time.monotonic() < give_up:
-        pass
-    return share
+    shares = [busy()]
+    while shares[-1] > CALM and time.monotonic() < give_up:
+        shares.append(busy())
+        latest = shares[-3:]
+        if len(latest) == 3 and max(latest) < 0.5 and max(latest) - min(latest) < 0.05:
+            break
+    return shares[-1]
 
 
 def kill(machine: str) -> float:
