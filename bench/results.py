@@ -177,6 +177,7 @@ def _steps(by_name: Mapping[str, list[Move]]) -> list[str]:
     """When each step of a planned move came, as the median of its offsets from the command."""
     lines = ["| step of a planned move | median after the command |", "|---|---:|"]
     for name, rows in by_name.items():
-        middles = {step: median(row.steps[step] for row in rows) for step in rows[0].steps}
+        told = {step for row in rows for step in row.steps}
+        middles = {step: median(row.steps[step] for row in rows if step in row.steps) for step in told}
         lines += [f"| {name}: {step} | {middles[step]:.2f} |" for step in sorted(middles, key=middles.__getitem__)]
     return [*lines, ""]

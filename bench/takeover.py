@@ -104,18 +104,18 @@ def switch_over(contender: DualJoe, number: int) -> Move:
         lost = old.since(asked, ready=False)
     source = machines.unit_times(roles.active, UNIT, asked)
     sync, publish, target = (machines.unit_times(roles.passive, unit, asked) for unit in (SYNC, PUBLISH, UNIT))
-    moments = {
-        "stop begins": source["stopping"],
-        "stopped": source["stopped"],
-        "sync begins": sync["starting"],
-        "sync ends": sync["started"],
-        "publish begins": publish["starting"],
-        "publish ends": publish["started"],
-        "start begins": target["starting"],
+    moments = {  # a step that this move could do without is missing
+        "stop begins": source.get("stopping"),
+        "stopped": source.get("stopped"),
+        "sync begins": sync.get("starting"),
+        "sync ends": sync.get("started"),
+        "publish begins": publish.get("starting"),
+        "publish ends": publish.get("started"),
+        "start begins": target.get("starting"),
         "ready": ready,
         "command answers": answered,
     }
-    steps = {step: moment - asked for step, moment in moments.items()}
+    steps = {step: moment - asked for step, moment in moments.items() if moment is not None}
     return Move(contender.name, number, roles.active, busy, ready - asked, ready - lost, steps)
 
 

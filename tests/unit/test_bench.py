@@ -47,9 +47,11 @@ def test_a_limit_is_compared_with_the_worst_that_was_measured(
 def test_moves_alone_are_a_result(tmp_path: Path) -> None:
     found = results()
     found.moves.append(Move("stop + start", 1, "a", 0.5, 2.0, 1.5, {"ready": 2.0}))
+    found.moves.append(Move("stop + start", 2, "a", 0.1, 2.0, 1.5, {"stopped": 1.0, "ready": 2.0}))
     page = found.write(tmp_path).read_text()
-    assert "| stop + start | 1 | 2.00 |" in page
-    assert "1 of 1 began while the computer was more than 25% busy" in page
+    assert "| stop + start | 2 | 2.00 |" in page
+    assert "| stop + start: stopped | 1.00 |" in page
+    assert "1 of 2 began while the computer was more than 25% busy" in page
 
 
 class Fake(Contender):
