@@ -4,6 +4,7 @@ SEEDS ?= 300
 FAULTS ?= all
 ROUNDS ?= 5
 GATEWAY ?= stand-in
+BENCH ?=
 PYTHON ?= python3
 
 BIN := .venv/bin
@@ -59,8 +60,8 @@ molecule: venv images ## one scenario: make molecule SCENARIO=failover
 chaos: venv images ## every fault on the three machines, ROUNDS=5 times; FAULTS='clock|link' chooses by name
 	@FAULTS='$(FAULTS)' ROUNDS='$(ROUNDS)' $(BIN)/molecule test --scenario-name chaos
 
-bench-takeover: venv images ## seconds without service, beside keepalived and Pacemaker: GATEWAY=stand-in or real
-	@$(BIN)/python bench/takeover.py --gateway $(GATEWAY)
+bench-takeover: venv images ## seconds without service, beside keepalived and Pacemaker: GATEWAY=stand-in or real, BENCH='--rounds 3'
+	@$(BIN)/python bench/takeover.py --gateway $(GATEWAY) $(BENCH)
 
 lock: ## lock the Python dependencies again, with hashes
 	@$(PYTHON) -m venv .cache/lock

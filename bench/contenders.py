@@ -10,6 +10,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ class Contender(ABC):
     name: str
     setting: str  # what was set, for the reader of the results
     beat: float  # seconds between two signs of life
+    limit: float | None = None  # seconds from death to start command that are asked for, in the worst phase
     nodes: tuple[str, str]
 
     @abstractmethod
@@ -79,8 +81,17 @@ class Contender(ABC):
         """Let a part (0 to 1) of the time between two signs of life pass."""
         time.sleep(phase * self.beat)
 
+    def last_heard(self, _died: float) -> float | None:
+        """When the machine that died was last heard by those that decide; None where they do not tell."""
+        return None
+
     def switch_on(self, node: str) -> None:
         run("docker", "start", node)
+
+    def mend(self) -> None:
+        """After a round that failed: switch on whatever is off."""
+        for node in self.nodes:
+            self.switch_on(node)
 
 
 class OnBenchMachines(Contender):
@@ -220,9 +231,10 @@ class DualJoe(Contender):
 
     nodes = ("pc-a", "pc-b")
 
-    def __init__(self, profile: Path | None) -> None:
+    def __init__(self, profile: Path | None, limit: float | None = None) -> None:
         """``profile``: a file of variables for site.yml; None for the defaults."""
         self.profile = profile
+        self.limit = limit
         self.name = f"dual-joe {'defaults' if profile is None else profile.stem}"
         self.setting = ""  # these are known when it is provisioned
         self.beat = self.ttl = math.nan
@@ -248,6 +260,26 @@ class DualJoe(Contender):
         return bool(good and passive["probe"]["fit"] and not passive["probe"]["promise_left"])
 
     def wait_for_phase(self, roles: Roles, phase: float) -> None:
-        """Wait until the active node's last renewal is so old; right after it is the worst moment to die."""
+        """Wait until the active node's last renewal is about so old; `last_heard` tells how old it was in the end."""
         age = self.ttl - float(self.status(roles.active)["lease_left"])
         time.sleep((phase * self.beat - age) % self.beat)
+
+    def last_heard(self, died: float) -> float | None:
+        """As the watchdog writes down with its failover, when the gateway is ready."""
+        found: list[float] = []
+
+        def told() -> bool:
+            events = json.loads(machines.inside("t440", "dualjoe", "timeline", "--json"))["events"]
+            later = [event for event in events if event["kind"] == "failover" and _moment(event["at"]) > died]
+            found.extend(_moment(event["data"]["last_heard_at"]) for event in later[:1])
+            return bool(found)
+
+        try:
+            wait_until(told, "the watchdog has written its failover down", 30)
+        except TimeoutError:
+            return None  # what the clock told is measured all the same
+        return found[0]
+
+
+def _moment(utc: str) -> float:
+    return datetime.fromisoformat(utc.replace("Z", "+00:00")).timestamp()

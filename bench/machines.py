@@ -15,7 +15,9 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
-from pair import UNIT, run, wait_until
+import yaml
+from pair import ROOT, UNIT, run, wait_until
+from results import CALM
 
 HERE = Path(__file__).resolve().parent
 LABEL = "dualjoe.bench=1"
@@ -23,12 +25,6 @@ NETWORK = "dualjoe-bench"
 SUBNET = "172.31.214"
 TELEGRAM = 2  # the host part of the emulator's address
 PORT = 18789
-CALM = 0.25  # a larger share of the processors in use disturbs a measurement
-_MACHINE = (
-    # What systemd needs, as lab/create.yml gives it.
-    *("--cap-add", "SYS_ADMIN", "--cap-add", "NET_ADMIN", "--security-opt", "seccomp=unconfined"),
-    *("--cgroupns", "host", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw", "--tmpfs", "/run", "--tmpfs", "/tmp"),
-)
 _MESSAGES = {  # systemd's own catalogue of messages, the same in every version
     "7d4958e842da4a758f6c1cdc7b36dcc5": "starting",
     "39f53479d3a045ac8e11786248231fbf": "started",
@@ -43,13 +39,26 @@ def make_network() -> None:
 
 def make(name: str, image: str, host: int, *, machine: bool = True) -> None:
     """Start a container with the address ``SUBNET.host``; a machine has systemd inside, and is returned booted."""
-    flags: tuple[str, ...] = _MACHINE if machine else ()
-    if machine and "apparmor" in run("docker", "info", "--format", "{{.SecurityOptions}}").stdout:
-        flags += ("--security-opt", "apparmor=unconfined")  # it would forbid systemd its mounts
+    flags = _systemd_flags() if machine else ()
     where = ("--network", NETWORK, "--ip", f"{SUBNET}.{host}")
     run("docker", "run", "--detach", "--name", name, "--hostname", name, "--label", LABEL, *where, *flags, image)
     if machine:
         wait_until(lambda: booted(name), f"{name} has booted", 60)
+
+
+def _systemd_flags() -> tuple[str, ...]:
+    """What systemd needs in a container: what lab/create.yml gives it, from the same file."""
+    wanted = yaml.safe_load((ROOT / "lab" / "vars.yml").read_text(encoding="utf-8"))["lab_systemd"]
+    options = list(wanted["security_opts"])
+    if "apparmor" in run("docker", "info", "--format", "{{.SecurityOptions}}").stdout:
+        options += wanted["security_opts_with_apparmor"]
+    return (
+        *(f"--cap-add={capability}" for capability in wanted["capabilities"]),
+        *(f"--security-opt={option}" for option in options),
+        f"--cgroupns={wanted['cgroupns_mode']}",
+        *(f"--tmpfs={folder}" for folder in wanted["tmpfs"]),
+        *(f"--volume={volume}" for volume in wanted["volumes"]),
+    )
 
 
 def remove_all() -> None:
@@ -104,14 +113,19 @@ def busy(seconds: float = 2.0) -> float:
 
 
 def calm_down(seconds: float = 20.0) -> float:
-    """Wait, so long at most, until this computer has little to do. Returns how busy it is.
+    """Wait, so long at most, until this computer has little to do, or as little as it ever has: three looks that
+    agree, on less than half. Returns how busy it is.
 
     What ran before, such as a contender's own aftermath, must not weigh on the next measurement.
     """
     give_up = time.monotonic() + seconds
-    while (share := busy()) > CALM and time.monotonic() < give_up:
-        pass
-    return share
+    shares = [busy()]
+    while shares[-1] > CALM and time.monotonic() < give_up:
+        shares.append(busy())
+        latest = shares[-3:]
+        if len(latest) == 3 and max(latest) < 0.5 and max(latest) - min(latest) < 0.05:
+            break
+    return shares[-1]
 
 
 def kill(machine: str) -> float:

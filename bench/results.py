@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+CALM = 0.25  # a larger share of the processors in use disturbs a measurement
 WORDS = ("median", "least", "most", "ratio")
 
 
@@ -17,15 +18,17 @@ class Takeover:
     """One death. Seconds count from it.
 
     ``busy``: the share of the computer's processors in use just before. ``phase``: the part of a heartbeat that had
-    passed since the last one.
+    passed since the machine was last heard; ``since_heard``: from then to the start command, so what a death in the
+    worst phase, right after that, would have cost. Both are None where the contender does not tell.
     """
 
     contender: str
     round: int
     active: str
     busy: float
-    phase: float
+    phase: float | None
     start_command: float
+    since_heard: float | None
     ready: float
 
 
@@ -52,6 +55,8 @@ class Results:
     commit: str
     host: str
     settings: dict[str, str] = field(default_factory=dict)
+    limits: dict[str, float] = field(default_factory=dict)  # contender -> seconds to the start command, worst phase
+    failures: list[str] = field(default_factory=list)
     takeovers: list[Takeover] = field(default_factory=list)
     moves: list[Move] = field(default_factory=list)
 
@@ -65,7 +70,8 @@ class Results:
             by_name = _grouped(rows)
             yardstick = next((name for name in ("keepalived", "stop + start") if name in by_name), None)
             found[kind] = {
-                name: {
+                name: {"rounds": len(own)}
+                | {
                     figure: _figures([getattr(row, figure) for row in own], _medians(by_name, yardstick, figure))
                     for figure in figures
                 }
@@ -73,12 +79,31 @@ class Results:
             }
         return found
 
-    def write(self, folder: Path) -> None:
-        """``takeover.json`` and ``takeover.md``."""
+    def verdicts(self) -> dict[str, dict[str, Any]]:
+        """For each limit, the longest that was measured: from the death, and from when the dead machine was last heard,
+        which is what a death at the worst moment would have cost. Neither may be longer than the limit."""
+        found = {}
+        for name, limit in self.limits.items():
+            own = [row for row in self.takeovers if row.contender == name]
+            deaths = [row.start_command for row in own]
+            heard = [row.since_heard for row in own if row.since_heard is not None]
+            found[name] = {
+                "limit": limit,
+                "rounds": len(heard),
+                "most": max(deaths, default=None),
+                "worst_phase": max(heard, default=None),
+                "kept": max(*heard, *deaths) <= limit if heard else None,
+            }
+        return found
+
+    def write(self, folder: Path) -> Path:
+        """``takeover-GATEWAY.json``, and ``.md``, whose path is returned."""
         folder.mkdir(parents=True, exist_ok=True)
-        told = {**asdict(self), "summary": self.summary()}
-        (folder / "takeover.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-        (folder / "takeover.md").write_text(self.markdown(), encoding="utf-8")
+        told = {**asdict(self), "summary": self.summary(), "verdicts": self.verdicts()}
+        page = folder / f"takeover-{self.gateway}.md"
+        page.with_suffix(".json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        page.write_text(self.markdown(), encoding="utf-8")
+        return page
 
     def markdown(self) -> str:
         """Tables for people."""
@@ -87,10 +112,16 @@ class Results:
         summary = self.summary()
         if self.takeovers:
             lines += _table("death to start command, to ready", summary["takeover"], ("start_command", "ready"))
+        if self.limits:
+            lines += _verdicts(self.verdicts())
         if self.moves:
             lines += _table("planned: command to ready, nobody serves", summary["move"], ("ready", "unserved"))
             lines += _steps(_grouped(self.moves))
+        busy = [row.busy for row in self.takeovers] + [row.busy for row in self.moves]
+        crowded = sum(share > CALM for share in busy)
+        lines.append(f"- {crowded} of {len(busy)} began while the computer was more than {CALM:.0%} busy")
         lines += [f"- {name}: {setting}" for name, setting in self.settings.items()]
+        lines += [f"- failed: {failure.splitlines()[0]}" for failure in self.failures]
         return "\n".join(lines) + "\n"
 
 
@@ -118,10 +149,23 @@ def _figures(values: Sequence[float], yardstick: float | None) -> dict[str, floa
 
 def _table(title: str, summary: Mapping[str, Any], figures: Sequence[str]) -> list[str]:
     heads = [f"{figure.replace('_', ' ')}: {word}" for figure in figures for word in WORDS]
-    lines = [f"| {title} | {' | '.join(heads)} |", "|---|" + "---:|" * len(heads)]
+    lines = [f"| {title} | rounds | {' | '.join(heads)} |", "|---|" + "---:|" * (len(heads) + 1)]
     for name, told in summary.items():
         cells = [_cell(told[figure][word]) for figure in figures for word in WORDS]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+        lines.append(f"| {name} | {told['rounds']} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _verdicts(verdicts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The limits, and whether they were kept."""
+    lines = [
+        "| start command: most | rounds | after a death | since last heard, so in the worst phase | limit | kept |",
+        "|---|---:|---:|---:|---:|---|",
+    ]
+    words = {True: "yes", False: "NO", None: "not measured"}
+    for name, told in verdicts.items():
+        cells = [_cell(told[figure]) for figure in ("most", "worst_phase", "limit")]
+        lines.append(f"| {name} | {told['rounds']} | {' | '.join(cells)} | {words[told['kept']]} |")
     return [*lines, ""]
 
 
@@ -133,6 +177,7 @@ def _steps(by_name: Mapping[str, list[Move]]) -> list[str]:
     """When each step of a planned move came, as the median of its offsets from the command."""
     lines = ["| step of a planned move | median after the command |", "|---|---:|"]
     for name, rows in by_name.items():
-        middles = {step: median(row.steps[step] for row in rows) for step in rows[0].steps}
+        told = {step for row in rows for step in row.steps}
+        middles = {step: median(row.steps[step] for row in rows if step in row.steps) for step in told}
         lines += [f"| {name}: {step} | {middles[step]:.2f} |" for step in sorted(middles, key=middles.__getitem__)]
     return [*lines, ""]

@@ -2,7 +2,8 @@
 """How long nobody serves: Dual-Joe beside keepalived and Pacemaker, and a planned move beside a plain restart.
 
 The contenders take turns in one run, on this computer, with the same gateway. Nothing is asserted: the result is a
-table, printed and written as JSON and Markdown. What the run makes, it removes, also when it is interrupted.
+table, printed, and written as JSON and Markdown after each measurement. A round that fails is noted, and the run goes
+on. What the run makes, it removes, also when it is interrupted.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -31,6 +33,7 @@ from contenders import (  # noqa: E402
     DualJoe,
     Keepalived,
     Pacemaker,
+    Roles,
     make_lab,
     provision_nodes,
     remove_lab,
@@ -41,8 +44,12 @@ from results import Move, Results, Takeover  # noqa: E402
 HERE = ROOT / "bench"
 FAST = ROOT / "inventory" / "profiles" / "fast.yml"
 ALONE = "dualjoe-bench-alone"
+# From the death of the active to the start command on the other, in the worst phase: what is asked for, in seconds.
+DEFAULT_LIMIT, FAST_LIMIT = 45.0, 4.0
 SYNC, PUBLISH = "dualjoe-memory-sync.service", "dualjoe-memory-publish.service"
 IMAGES = {"stand-in": "standin", "real": "gateway"}
+FAILURES = (RuntimeError, OSError, subprocess.SubprocessError, LookupError, TypeError, ValueError)  # of one round
+PATIENCE = 2  # a contender that fails so often in a row takes no further part
 
 
 def say(text: str) -> None:
@@ -57,23 +64,38 @@ def phases(rounds: int, dice: random.Random) -> list[float]:
     return found
 
 
+def calm_and_settled(contender: Contender) -> tuple[Roles, float]:
+    """Who serves, who would take over, and how busy this computer is, when all that went before is over."""
+    contender.settled()
+    busy = machines.calm_down()
+    return contender.settled(), busy
+
+
 def die(contender: Contender, number: int, phase: float) -> Takeover:
     """Kill the machine that serves, see the other take over, and switch the dead one on again."""
-    roles = contender.settled()
-    busy = machines.calm_down()
+    roles, busy = calm_and_settled(contender)
     with machines.watching(roles.passive) as (watch,):
         contender.wait_for_phase(roles, phase)
         died = machines.kill(roles.active)
         ready = watch.since(died, ready=True)
     started = machines.unit_times(roles.passive, UNIT, died)["starting"]
+    heard = contender.last_heard(died)
     contender.switch_on(roles.active)
-    return Takeover(contender.name, number, roles.active, busy, round(phase, 3), started - died, ready - died)
+    return Takeover(
+        contender=contender.name,
+        round=number,
+        active=roles.active,
+        busy=busy,
+        phase=None if heard is None else (died - heard) / contender.beat,
+        start_command=started - died,
+        since_heard=None if heard is None else started - heard,
+        ready=ready - died,
+    )
 
 
 def switch_over(contender: DualJoe, number: int) -> Move:
     """`dualjoe switchover` to the other node."""
-    roles = contender.settled()
-    busy = machines.calm_down()
+    roles, busy = calm_and_settled(contender)
     with machines.watching(roles.active, roles.passive) as (old, new):
         asked = time.time()
         machines.inside("t440", "dualjoe", "switchover")
@@ -82,18 +104,18 @@ def switch_over(contender: DualJoe, number: int) -> Move:
         lost = old.since(asked, ready=False)
     source = machines.unit_times(roles.active, UNIT, asked)
     sync, publish, target = (machines.unit_times(roles.passive, unit, asked) for unit in (SYNC, PUBLISH, UNIT))
-    moments = {
-        "stop begins": source["stopping"],
-        "stopped": source["stopped"],
-        "sync begins": sync["starting"],
-        "sync ends": sync["started"],
-        "publish begins": publish["starting"],
-        "publish ends": publish["started"],
-        "start begins": target["starting"],
+    moments = {  # a step that this move could do without is missing
+        "stop begins": source.get("stopping"),
+        "stopped": source.get("stopped"),
+        "sync begins": sync.get("starting"),
+        "sync ends": sync.get("started"),
+        "publish begins": publish.get("starting"),
+        "publish ends": publish.get("started"),
+        "start begins": target.get("starting"),
         "ready": ready,
         "command answers": answered,
     }
-    steps = {step: moment - asked for step, moment in moments.items()}
+    steps = {step: moment - asked for step, moment in moments.items() if moment is not None}
     return Move(contender.name, number, roles.active, busy, ready - asked, ready - lost, steps)
 
 
@@ -112,28 +134,71 @@ def restart(number: int) -> Move:
     return Move("stop + start", number, ALONE, busy, ready - asked, ready - lost, steps)
 
 
-def take_turns(results: Results, contenders: Sequence[Contender], rounds: int, dice: random.Random) -> None:
-    """Every contender dies once in each round."""
-    plans = {contender.name: phases(rounds, dice) for contender in contenders}
-    for number in range(rounds):
+class Bench:
+    """One run: what it measured so far is always on disk."""
+
+    def __init__(self, results: Results, output: Path) -> None:
+        self.results, self.output = results, output
+
+    def tried(self, what: str, work: Callable[[], None]) -> bool:
+        """Whether a piece of the work succeeded. What it says when it does not is a result as well."""
+        try:
+            work()
+        except FAILURES as error:
+            self.results.failures.append(f"{what}: {str(error).strip() or type(error).__name__}")
+            say(f"  {self.results.failures[-1]}")
+            return False
+        finally:
+            self.results.write(self.output)
+        return True
+
+    def set_up(self, contenders: Sequence[Contender]) -> list[Contender]:
+        """Those that can take part."""
+        found = []
         for contender in contenders:
-            seen = die(contender, number + 1, plans[contender.name][number])
-            results.takeovers.append(seen)
-            told = f"phase {seen.phase:.2f}  start command {seen.start_command:.2f} s  ready {seen.ready:.2f} s"
-            say(f"  {number + 1}. {contender.name:<18} {told}  (computer {seen.busy:.0%} busy before)")
-    results.settings |= {contender.name: contender.setting for contender in contenders}
+            say(f"Setting up {contender.name} ...")
+            if self.tried(f"setting up {contender.name}", contender.up):
+                found.append(contender)
+                self.results.settings[contender.name] = contender.setting
+                if contender.limit is not None:
+                    self.results.limits[contender.name] = contender.limit
+        return found
 
+    def take_turns(self, contenders: Sequence[Contender], rounds: int, dice: random.Random) -> None:
+        """Every contender dies once in each round."""
+        plans = {contender.name: phases(rounds, dice) for contender in contenders}
+        failed = dict.fromkeys(plans, 0)  # in a row
+        for number in range(1, rounds + 1):
+            for contender in contenders:
+                if failed[contender.name] == PATIENCE:
+                    continue
+                phase = plans[contender.name][number - 1]
+                if self.tried(f"{number}. {contender.name}", partial(self._death, contender, number, phase)):
+                    failed[contender.name] = 0
+                else:
+                    failed[contender.name] += 1
+                    self.tried(f"{contender.name}, machines on again", contender.mend)
 
-def move_in_turns(results: Results, contender: DualJoe, rounds: int) -> None:
-    """A switchover, and a stop and start, in each round."""
-    turns: tuple[Callable[[int], Move], ...] = (restart, lambda number: switch_over(contender, number))
-    for number in range(rounds):
-        for turn in turns:
-            seen = turn(number + 1)
-            results.moves.append(seen)
-            told = f"ready {seen.ready:.2f} s  nobody served {seen.unserved:.2f} s"
-            say(f"  {number + 1}. {seen.contender:<18} {told}  (computer {seen.busy:.0%} busy before)")
-    results.settings[contender.name] = contender.setting
+    def _death(self, contender: Contender, number: int, phase: float) -> None:
+        seen = die(contender, number, phase)
+        self.results.takeovers.append(seen)
+        told = f"start command {seen.start_command:.2f} s  ready {seen.ready:.2f} s"
+        if seen.phase is not None:
+            told += f"  phase {seen.phase:.2f}  since last heard {seen.since_heard:.2f} s"
+        say(f"  {number}. {contender.name:<18} {told}  (computer {seen.busy:.0%} busy before)")
+
+    def move_in_turns(self, contender: DualJoe, rounds: int) -> None:
+        """A stop and start, and a switchover, in each round."""
+        turns: tuple[Callable[[int], Move], ...] = (restart, partial(switch_over, contender))
+        for number in range(1, rounds + 1):
+            for turn in turns:
+                self.tried(f"{number}. planned move or restart", partial(self._move, turn, number))
+
+    def _move(self, turn: Callable[[int], Move], number: int) -> None:
+        seen = turn(number)
+        self.results.moves.append(seen)
+        told = f"ready {seen.ready:.2f} s  nobody served {seen.unserved:.2f} s"
+        say(f"  {number}. {seen.contender:<18} {told}  (computer {seen.busy:.0%} busy before)")
 
 
 @contextmanager
@@ -170,7 +235,7 @@ def pair_image(gateway: str) -> str:
     return bootstrap.build(f"bench-{gateway}", bootstrap.read(HERE / "image"), BASE=base)
 
 
-def measure(options: argparse.Namespace, results: Results) -> None:
+def measure(options: argparse.Namespace, bench: Bench) -> None:
     """Make the machines and take every measurement that is asked for."""
     dice = random.Random(options.seed)
     image = pair_image(options.gateway)
@@ -185,27 +250,25 @@ def measure(options: argparse.Namespace, results: Results) -> None:
         say("Setting up the lab ...")
         make_lab(options.gateway)
     if options.rounds:
+        limit = FAST_LIMIT if options.profile.resolve() == FAST else None
         known: dict[str, Contender] = {
             "keepalived": Keepalived(image, options.gateway),
             "pacemaker": Pacemaker(image, options.gateway),
-            "dual-joe": DualJoe(options.profile),
+            "dual-joe": DualJoe(options.profile, limit),
         }
-        chosen = [known[name] for name in options.contenders]
-        for contender in chosen:
-            say(f"Setting up {contender.name} ...")
-            contender.up()
+        able = bench.set_up([known[name] for name in options.contenders])
         say("Death of the active, in turns:")
-        take_turns(results, chosen, options.rounds, dice)
+        bench.take_turns(able, options.rounds, dice)
     if options.default_rounds or options.moves:
-        usual = DualJoe(None)
-        say(f"Setting up {usual.name} ...")
-        usual.up()
+        usual = DualJoe(None, DEFAULT_LIMIT if options.default_rounds else None)
+        if not bench.set_up([usual]):
+            return
         if options.default_rounds:
             say("Death of the active:")
-            take_turns(results, [usual], options.default_rounds, dice)
+            bench.take_turns([usual], options.default_rounds, dice)
         if options.moves:
             say("A planned move, and the gateway's own stop and start, in turns:")
-            move_in_turns(results, usual, options.moves)
+            bench.move_in_turns(usual, options.moves)
 
 
 def uses_lab(options: argparse.Namespace) -> bool:
@@ -213,7 +276,7 @@ def uses_lab(options: argparse.Namespace) -> bool:
 
 
 def main() -> int:
-    """Exit code 0 when all was measured; what was measured before a failure is printed and written all the same."""
+    """Exit code 0 when all was measured, 1 when a part failed; what was measured is printed and written anyway."""
     parser = argparse.ArgumentParser(description=__doc__)
     names = ("keepalived", "pacemaker", "dual-joe")
     parser.add_argument("--contenders", nargs="+", choices=names, default=names, help="who takes part")
@@ -239,11 +302,11 @@ def main() -> int:
     say(f"seed {options.seed}")
     try:
         with clean():
-            measure(options, results)
+            measure(options, Bench(results, options.output))
     finally:
-        results.write(options.output)
-        say(f"\n{results.markdown()}\nwritten to {options.output}")
-    return 0
+        written = results.write(options.output)
+        say(f"\n{results.markdown()}\nwritten to {written}")
+    return 1 if results.failures else 0
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ ROOT = Path(__file__).resolve().parents[2]
 for folder in ("plugins/module_utils", "roles/guard/files", "roles/watchdog/files"):
     sys.path.append(str(ROOT / folder))
 
-from dualjoe import takeover, timing  # noqa: E402 - after the path
+from dualjoe import timing  # noqa: E402 - after the path
+from dualjoe.pair import Policy  # noqa: E402
 from dualjoe_guard import daemon  # noqa: E402
 from dualjoe_guard.gateway import Command  # noqa: E402
 from dualjoe_watchdog import coordinator, store  # noqa: E402
@@ -39,7 +40,7 @@ DAY_SECONDS = 86400.0
 PAUSE_SECONDS = 90.0  # at most
 # After the last fault: a lease may run on, a pause too, an absent node is waited for, one start may fail and the other
 # be tried.
-BACK_SECONDS = timing.Timing().quiet_seconds * 2 + PAUSE_SECONDS + takeover.Policy(*NODES).absent_wait + 2 * 110 + 60
+BACK_SECONDS = timing.Timing().quiet_seconds * 2 + PAUSE_SECONDS + Policy(*NODES).absent_wait + 2 * 110 + 60
 
 Story = Callable[[World], Coroutine[Any, Any, None]]
 

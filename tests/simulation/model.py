@@ -17,7 +17,7 @@ from unittest import mock
 
 from dualjoe import lease, sightings, takeover, timing
 from dualjoe.lease import SECOND, NodeState
-from dualjoe.takeover import Action, Decision, Policy, Record, Sighting
+from dualjoe.pair import Action, Decision, Policy, Record, Sighting, World
 from dualjoe.timing import Timing
 from dualjoe.wire import Refused, Request, Stamp
 
@@ -379,11 +379,11 @@ class Protocol:
         seen = sightings.missed(m.witness.seen[index])
         return m._replace(witness=m.witness._replace(seen=_put(m.witness.seen, index, seen)))
 
-    def _view(self, m: Model) -> takeover.World:
+    def _view(self, m: Model) -> World:
         w = m.witness
         busy = {name: asked.verb for name, asked in zip(NAMES, w.busy, strict=True) if asked is not None}
         seen = dict(zip(NAMES, w.seen, strict=True))
-        return takeover.World(m.now, w.started_at, seen, w.lease_sent_at, busy=busy)
+        return World(m.now, w.started_at, seen, w.lease_sent_at, busy=busy)
 
     def _step(self, m: Model) -> Model:
         """Decide, store, act: as the coordinator does."""

@@ -30,7 +30,8 @@ from typing import Any
 from unittest import mock
 
 from crashes import cases, interrupted
-from dualjoe import lease, takeover, timing, wire
+from dualjoe import lease, pair, takeover, timing, wire
+from dualjoe.pair import Decision, Policy, Record, Sighting
 from dualjoe_guard import daemon, epochs
 from dualjoe_watchdog.coordinator import Coordinator
 from dualjoe_watchdog.store import Store
@@ -187,7 +188,7 @@ def _promises_for_nothing() -> Iterator[None]:
     """Neither the node that gave it nor the witness, which is told of it, heeds a promise."""
     with (
         mock.patch.object(lease, "grant", _grant_despite_promise),
-        mock.patch.object(takeover.Sighting, "promised_until", property(lambda _sighting: 0.0)),
+        mock.patch.object(Sighting, "promised_until", property(lambda _sighting: 0.0)),
     ):
         yield
 
@@ -196,7 +197,7 @@ def _short_promise(ttl: float, _margin: float) -> int:
     return round(ttl * lease.SECOND / 2)
 
 
-def _quiet_without_start(_record: takeover.Record, world: takeover.World, policy: takeover.Policy) -> float:
+def _quiet_without_start(_record: Record, world: pair.World, policy: Policy) -> float:
     return (world.last_lease_sent_at or float("-inf")) + policy.timing.quiet_seconds
 
 
@@ -215,7 +216,7 @@ def _store_careless(store: Store, path: Path) -> None:
     store._db.execute("PRAGMA synchronous = OFF")
 
 
-def _store_late(coordinator: Coordinator, record: takeover.Record) -> bool:
+def _store_late(coordinator: Coordinator, record: Record) -> bool:
     async def save() -> None:
         await asyncio.sleep(0.5)
         coordinator.store.save_record(coordinator.record)
@@ -226,15 +227,15 @@ def _store_late(coordinator: Coordinator, record: takeover.Record) -> bool:
     return True
 
 
-def _as_if_synced(record: takeover.Record, world: takeover.World, policy: takeover.Policy) -> takeover.Decision:
+def _as_if_synced(record: Record, world: pair.World, policy: Policy) -> Decision:
     return _fill_vacancy(replace(record, synced=True), world, policy)
 
 
-def _synced_anyhow(record: takeover.Record, node: str, _good: bool, policy: takeover.Policy) -> takeover.Record:
+def _synced_anyhow(record: Record, node: str, _good: bool, policy: Policy) -> Record:
     return _on_synced(record, node, True, policy)
 
 
-def _home_first(world: takeover.World, policy: takeover.Policy) -> list[takeover.Sighting]:
+def _home_first(world: pair.World, policy: Policy) -> list[Sighting]:
     return sorted((s for s in world.sightings.values() if s.fit), key=lambda s: s.node != policy.primary)
 
 

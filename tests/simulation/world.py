@@ -22,7 +22,7 @@ from typing import Any
 
 from disks import Folder, Shelf
 from dualjoe.health import Limits
-from dualjoe.takeover import Record
+from dualjoe.pair import Record
 from dualjoe.timing import Timing
 from dualjoe.wire import Refused
 from dualjoe_guard import epochs

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from dualjoe import alerts, sightings
-from dualjoe.takeover import Decision, Record, Sighting
+from dualjoe.pair import Decision, Record, Sighting
 
 CONFIRM = 2
 

@@ -10,13 +10,8 @@ from typing import Any
 
 import pytest
 from dualjoe import takeover
+from dualjoe.pair import Action, Pause, Policy, Record, Sighting, World
 from dualjoe.takeover import (
-    Action,
-    Pause,
-    Policy,
-    Record,
-    Sighting,
-    World,
     decide,
     declare_off,
     holddown,

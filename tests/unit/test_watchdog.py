@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dualjoe import control, takeover, wire
+from dualjoe import control, wire
+from dualjoe.pair import Record
 from dualjoe_watchdog import cli, coordinator, telegram
 from dualjoe_watchdog.settings import BadSettings, load
 from dualjoe_watchdog.store import BadStore, Store
@@ -103,7 +104,7 @@ async def test_a_failed_sync_takes_a_planned_move_back(pair: Pair) -> None:
 
 
 async def test_nothing_is_granted_that_cannot_be_stored(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_store: Store, _record: takeover.Record) -> None:
+    def full(_store: Store, _record: Record) -> None:
         message = "database or disk is full"
         raise sqlite3.OperationalError(message)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from .takeover import Decision, Sighting
+from .pair import Decision, Sighting
 
 NOT_SERVED = frozenset({"nobody_fit", "alone", "sick_alone"})
 HELD_BACK = frozenset({"paused", "observing"})  # a move is due and not made

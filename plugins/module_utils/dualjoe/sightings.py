@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from .takeover import Sighting
+from .pair import Sighting
 
 
 def heard(before: Sighting, probe: Mapping[str, Any], now: float, confirm_checks: int) -> Sighting:

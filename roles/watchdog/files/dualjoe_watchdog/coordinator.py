@@ -16,7 +16,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, Protocol
 
 from dualjoe import alerts, sightings, takeover, wire
-from dualjoe.takeover import Action, Decision, Record, Sighting
+from dualjoe.pair import Action, Decision, Pause, Policy, Record, Sighting, World
 
 from . import after_move
 from .nodes import Unreachable
@@ -71,7 +71,7 @@ class Coordinator:
         self.settings = settings
         self.store = store
         self.outbox = outbox
-        self.policy = takeover.Policy(
+        self.policy = Policy(
             settings.primary.name,
             settings.standby.name,
             settings.lease_timing(),
@@ -174,8 +174,8 @@ class Coordinator:
             elif action.node not in self.busy:
                 self._begin(action, decision)
 
-    def _world(self) -> takeover.World:
-        return takeover.World(
+    def _world(self) -> World:
+        return World(
             now=self._clock(),
             started_at=self._started_at,
             sightings=self.sightings,
@@ -455,7 +455,7 @@ class Coordinator:
             "time": _utc(),
         }
 
-    def _pause_status(self, pause: takeover.Pause) -> dict[str, Any]:
+    def _pause_status(self, pause: Pause) -> dict[str, Any]:
         known = all(s.paused for s in self.sightings.values())
         left = pause.until - self._wall()
         return {"by": pause.by, "reason": pause.reason, "until": _utc(left), "nodes_know": known}

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from dualjoe.takeover import Pause, Record
+from dualjoe.pair import Pause, Record
 
 SCHEMA_VERSION = 1
 _SCHEMA = """
