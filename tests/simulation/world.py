@@ -31,7 +31,7 @@ from dualjoe_guard.gateway import Command, Gateway, UnitState
 from dualjoe_guard.settings import Settings as GuardSettings
 from dualjoe_watchdog.coordinator import Coordinator
 from dualjoe_watchdog.nodes import Unreachable
-from dualjoe_watchdog.settings import NodeSettings, Settings
+from dualjoe_watchdog.settings import NodeSettings, Settings, TimingSettings
 from dualjoe_watchdog.telegram import Outbox
 from virtual import MACHINE, VirtualLoop, wall_seconds
 
@@ -586,7 +586,10 @@ class Witness(Machine):
         nodes = [NodeSettings(name=name, address="192.0.2.1") for name in NODES]
         # Waiting for an absent node is for its memory's sake; safety must not depend on it.
         absent_wait = world.random.choice((1, 180))
-        self._settings = Settings(pair="joe", primary=nodes[0], standby=nodes[1], holddown=60, absent_wait=absent_wait)
+        timing = TimingSettings(**vars(TIMING))
+        self._settings = Settings(
+            pair="joe", primary=nodes[0], standby=nodes[1], timing=timing, holddown=60, absent_wait=absent_wait
+        )
 
     def start(self) -> None:
         """systemd starts the watchdog."""

@@ -12,6 +12,9 @@ import histories
 import mutants
 import pytest
 import search
+import world as simulated
+import yaml
+from ansible_collections.dualjoe.ha.plugins.filter import timing_mistakes as timing_filter
 from dualjoe import timing
 from hypothesis import Phase, note, settings, strategies
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
@@ -91,6 +94,16 @@ async def witness_cut_off_then_primary_dies(world: World) -> None:
     world.nodes["pc-a"].crash()
     assert await histories.calm(world, 120) < 90
     assert world.running == {"pc-b"}
+
+
+@pytest.mark.parametrize("story", [witness_lost, witness_cut_off])
+def test_the_fast_profile_outlives_t440_as_well(story: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    profile = yaml.safe_load((histories.ROOT / "inventory" / "profiles" / "fast.yml").read_text())
+    given = {name: profile[variable] for name, variable in timing_filter.VARIABLES.items() if variable in profile}
+    monkeypatch.setattr(simulated, "TIMING", timing.Timing(**given))
+    monkeypatch.setattr(simulated, "UNIT_STOP_SECONDS", profile[timing_filter.UNIT_STOP])
+    for seed in range(2):
+        assert histories.explore(seed, story).violation is None
 
 
 @pytest.mark.parametrize(
