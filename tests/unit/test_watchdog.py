@@ -102,6 +102,17 @@ async def test_a_failed_sync_takes_a_planned_move_back(pair: Pair) -> None:
     assert pair.guards["pc-b"].terms == []
 
 
+async def test_joe_does_not_go_back_to_a_sick_gateway_for_its_memory(pair: Pair, bot: BotApi) -> None:
+    async with pair.watched() as watchdog:
+        await until(lambda: watchdog.decision.situation == "home")
+        pair.guards["pc-b"].refuse["sync"] = wire.Refused("sync_failed", "pc-a does not answer")
+        pair.guards["pc-a"].more["gateway"] = {"state": "failed", "detail": "the port is taken"}
+        await until(lambda: pair.guards["pc-b"].active)
+        await until(lambda: any("Joe starts on pc-b with the memory fetched last" in text for text in bot.texts))
+    assert "sync" in pair.guards["pc-b"].asked
+    assert len(pair.guards["pc-a"].terms) == 1
+
+
 async def test_nothing_is_granted_that_cannot_be_stored(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_store: Store, _record: takeover.Record) -> None:
         message = "database or disk is full"

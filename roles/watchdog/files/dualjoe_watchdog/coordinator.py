@@ -378,7 +378,8 @@ class Coordinator:
             why = str(error)
         if not good:
             self._tell("sync_failed", why, action.node)
-            self._alert(f"The move to {action.node} was taken back: its memory could not be fetched ({why}).")
+            goes_on = self.record.vacant and self.record.rescue
+            self._alert(alerts.not_synced(action.node, why, goes_on))
             self.sightings[action.node] = sightings.let_down(self.sightings[action.node], self._clock())
             self._move = self._move if self.record.vacant else None
         self._store(takeover.on_synced(self.record, action.node, good, self.policy))
