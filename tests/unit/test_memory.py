@@ -665,6 +665,18 @@ def test_every_command_has_help(words: list[str], capsys: pytest.CaptureFixture[
     assert "usage: dualjoe" in capsys.readouterr().out
 
 
+def test_a_command_loads_no_other_s_module() -> None:
+    """Starting takes time that Joe is away."""
+    run = "import sys; from dualjoe_jobs import cli; "
+    run += "cli.COMMANDS['status'][0](['--help'])"
+    code = f"import atexit, sys; atexit.register(lambda: print(*sys.modules)); {run}"
+    environment = {**os.environ, "PYTHONPATH": LIBRARIES}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    loaded = done.stdout.splitlines()[-1].split()
+    assert "dualjoe_jobs.status" in loaded
+    assert not {"dualjoe_jobs.backup", "dualjoe_jobs.memory_sync", "sqlite3"} & {*loaded}
+
+
 def test_validate_memory_has_three_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "MEMORY.md").write_text(NOTES)
     assert validate_command.main([str(tmp_path)]) == 0
