@@ -484,7 +484,8 @@ def _ago(moment: float | None, now: int) -> float | None:
 
 
 def _record_key(record: Record, base: int) -> tuple[Any, ...]:
-    return record.epoch - base, record.holder, record.vacant, record.target, record.prepared, record.synced
+    steps = (record.prepared, record.synced, record.rescue)
+    return record.epoch - base, record.holder, record.vacant, record.target, *steps
 
 
 def _node_key(node: Node, now: int, base: int) -> tuple[Any, ...]:

@@ -186,6 +186,30 @@ async def test_what_starts_when_the_lease_is_over_is_killed(
     assert (guard._wanted, graceful) == (False, [0])
 
 
+async def test_the_answer_to_a_slow_verb_tells_how_the_node_is_then(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def command(*_argv: str, **_more: object) -> Command:
+        return Command(0, "")
+
+    monkeypatch.setattr(daemon, "run", command)
+    epochs.store(settings.root / "epoch.json", 7, 7)
+    guard = Guard(settings, SlowSystemd([]), str(uuid.uuid4()))
+    guard.state = NodeState(guard.state.boot_id, 7, 7, Lease(7, boot_clock() + 60 * SECOND))
+    before = boot_clock()
+    replies = [
+        await guard._reply({"as": "witness", **wire.request(verb, **fields)}, 0)
+        for verb, fields in (("revoke", {"epoch": 9}), ("sync", {}), ("revoke", {"epoch": 1}))
+    ]
+    for told in (reply["probe"] for reply in replies[:2]):
+        assert (told["ok"], told["node"], told["role"], told["epoch"]) == (True, "pc-a", "passive", 9)
+        assert before < wire.Stamp.parse(told["stamp"]).nanoseconds < boot_clock()
+        before = wire.Stamp.parse(told["stamp"]).nanoseconds
+    assert "probe" not in replies[2], "a refusal tells nothing"
+    probe = await guard._reply({"as": "witness", **wire.request("probe")}, 0)
+    assert probe.keys() == replies[0]["probe"].keys()
+
+
 # A gateway without a lease
 
 

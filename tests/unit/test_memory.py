@@ -23,6 +23,7 @@ import yaml
 from dualjoe_jobs import job, memory_list, memory_publish, memory_sync, status, validate_command
 from dualjoe_jobs.cli import main as dualjoe
 from dualjoe_jobs.job import JobFailed
+from dualjoe_jobs.pull import Puller
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARIES = f"{ROOT}/plugins/module_utils:{ROOT}/roles/common/files"
@@ -207,6 +208,46 @@ def test_nothing_changed_makes_no_generation_but_a_fresh_age(pair: Pair) -> None
     assert len(pair.b.names()) == 1
     assert json.loads((pair.b.current / "meta.json").read_text())["captured_at"] > before
     assert pair.b.result()["captured_at"] > before
+
+
+def test_what_has_not_changed_is_not_fetched_again(pair: Pair) -> None:
+    pair.b.sync()
+    pair.a.be("active", 2, "ready")  # granted again meanwhile: the same memory, of a higher term
+    pair.calls.unlink()
+    assert pair.b.sync() == job.DONE
+    assert pair.calls.read_text() == "pc-a export\n"
+    assert (pair.b.result()["message"], len(pair.b.names())) == ("nothing has changed", 1)
+    assert json.loads((pair.b.current / "meta.json").read_text())["term"] == 2
+    pair.a.be("active", 1, "ready")  # PC-A came back from an old disk image
+    assert pair.b.sync() == job.FAILED
+    assert "older" in pair.b.result()["message"]
+    assert json.loads((pair.b.current / "meta.json").read_text())["term"] == 2
+
+
+def test_what_was_changed_by_hand_is_published_again_without_being_fetched(pair: Pair) -> None:
+    pair.b.sync()
+    pair.b.put("workspace/MEMORY.md", "an edit on the passive node\n")
+    pair.calls.unlink()
+    assert pair.b.sync() == job.DONE
+    assert pair.calls.read_text() == "pc-a export\n"
+    assert pair.b.has("workspace/MEMORY.md") == NOTES
+    assert len(pair.b.names("divergent")) == 1
+
+
+def test_an_export_that_does_not_tell_its_content_is_fetched(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other node has not been upgraded yet."""
+
+    def older(puller: Puller) -> dict[str, Any]:
+        reply = ask_export(puller)
+        return {name: value for name, value in reply.items() if name not in ("content", "origin")}
+
+    ask_export = Puller.ask_export
+    monkeypatch.setattr(Puller, "ask_export", older)
+    for _ in range(2):
+        pair.calls.unlink(missing_ok=True)
+        assert pair.b.sync() == job.DONE
+        assert "rsync --server" in pair.calls.read_text()
+    assert pair.b.result()["message"] == "nothing has changed"
 
 
 def test_generations_are_kept_by_number_and_older_ones_never_change(pair: Pair) -> None:
@@ -622,6 +663,18 @@ def test_every_command_has_help(words: list[str], capsys: pytest.CaptureFixture[
         dualjoe([*words, "--help"])
     assert ended.value.code == 0
     assert "usage: dualjoe" in capsys.readouterr().out
+
+
+def test_a_command_loads_no_other_s_module() -> None:
+    """Starting takes time that Joe is away."""
+    run = "import sys; from dualjoe_jobs import cli; "
+    run += "cli.COMMANDS['status'][0](['--help'])"
+    code = f"import atexit, sys; atexit.register(lambda: print(*sys.modules)); {run}"
+    environment = {**os.environ, "PYTHONPATH": LIBRARIES}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    loaded = done.stdout.splitlines()[-1].split()
+    assert "dualjoe_jobs.status" in loaded
+    assert not {"dualjoe_jobs.backup", "dualjoe_jobs.memory_sync", "sqlite3"} & {*loaded}
 
 
 def test_validate_memory_has_three_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

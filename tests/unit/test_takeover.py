@@ -216,6 +216,25 @@ def test_a_move_whose_first_sync_fails_leaves_joe_where_he_is() -> None:
     assert on_synced(record, A, False, POLICY) == Record(7, B)
 
 
+def test_a_rescue_whose_sync_fails_goes_on_with_the_memory_there_is() -> None:
+    sick = decide(HOME, world(seen(A, "active", gateway="failed"), seen(B, term=3)), POLICY)
+    vacant = on_revoked(sick.record, A, 7)
+    both = world(seen(A), seen(B, term=3))
+    assert decide(vacant, both, POLICY).actions == (Action("sync", B),), "what can be fetched is fetched"
+    rescued = decide(on_synced(vacant, B, False, POLICY), both, POLICY)
+    assert rescued.actions == (Action("grant", B, 8),)
+    assert not rescued.record.rescue
+
+
+def test_a_move_asked_for_in_a_rescue_is_a_planned_one() -> None:
+    vacant = replace(HOME, holder=None, vacant=True, target=B, rescue=True)
+    record, problem = request_move(vacant, A, "ada", "asked for", world(seen(A), seen(B, term=9)), POLICY)
+    assert problem == ""
+    assert decide(on_synced(record, A, False, POLICY), world(seen(A), seen(B, term=9)), POLICY).actions == (
+        Action("grant", B, 8),
+    )
+
+
 def test_a_gateway_that_does_not_become_ready_is_replaced_by_the_other() -> None:
     record = on_grant_failed(Record(8, A), A, 8, world(seen(A), seen(B)), POLICY)
     assert decide(record, world(seen(A, epoch=8), seen(B)), POLICY).actions == (Action("grant", B, 9),)

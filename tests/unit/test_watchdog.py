@@ -103,6 +103,17 @@ async def test_a_failed_sync_takes_a_planned_move_back(pair: Pair) -> None:
     assert pair.guards["pc-b"].terms == []
 
 
+async def test_joe_does_not_go_back_to_a_sick_gateway_for_its_memory(pair: Pair, bot: BotApi) -> None:
+    async with pair.watched() as watchdog:
+        await until(lambda: watchdog.decision.situation == "home")
+        pair.guards["pc-b"].refuse["sync"] = wire.Refused("sync_failed", "pc-a does not answer")
+        pair.guards["pc-a"].more["gateway"] = {"state": "failed", "detail": "the port is taken"}
+        await until(lambda: pair.guards["pc-b"].active)
+        await until(lambda: any("Joe starts on pc-b with the memory fetched last" in text for text in bot.texts))
+    assert "sync" in pair.guards["pc-b"].asked
+    assert len(pair.guards["pc-a"].terms) == 1
+
+
 async def test_nothing_is_granted_that_cannot_be_stored(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_store: Store, _record: Record) -> None:
         message = "database or disk is full"
@@ -259,6 +270,57 @@ async def test_a_move_by_hand_is_shown_done_and_not_done_twice(pair: Pair) -> No
     assert [event["kind"] for event in events] == ["requested", "sync", "revoke", "sync", "grant", "switchover"]
     assert "ada" in events[0]["reason"]
     assert not pair.two_at_once()
+
+
+# A move is then over before the next heartbeat: every probe that is counted comes from the move.
+SLOW_HEART = TIMING.model_copy(update={"heartbeat": 20, "ttl": 60})
+
+
+async def test_a_move_asks_a_node_nothing_that_it_has_just_told(pair: Pair) -> None:
+    a, b = (pair.guards[name] for name in ("pc-a", "pc-b"))
+    async with pair.watched() as watchdog:
+        await until(lambda: watchdog.decision.situation == "home")
+    async with pair.watched(timing=SLOW_HEART) as watchdog:
+        await until(lambda: watchdog.decision.situation == "home" and watchdog.sightings["pc-b"].heard)
+        a.heard, b.heard = [], []
+        assert (await ask(pair, "switch", to="standby"))["changed"] is True
+        assert [verb for verb in a.heard if verb != "renew"] == ["revoke"]
+        assert [verb for verb in b.heard if verb != "renew"] == ["sync", "sync", "grant"]
+
+
+def _long_ago(probe: dict[str, Any]) -> dict[str, Any]:
+    stamp = wire.Stamp.parse(probe["stamp"])
+    return {**probe, "stamp": str(wire.Stamp(stamp.boot_id, stamp.nanoseconds - 10**10))}
+
+
+@pytest.mark.parametrize(
+    "carry",
+    [
+        pytest.param(lambda _probe: None, id="a guard of an older version"),
+        pytest.param(lambda probe: {**probe, "node": "pc-c"}, id="of another node"),
+        pytest.param(lambda probe: {**probe, "stamp": f"{'0' * 36}:1"}, id="of another boot"),
+        pytest.param(_long_ago, id="long under way"),
+    ],
+)
+async def test_a_node_whose_answer_does_not_tell_how_it_is_is_asked(pair: Pair, carry: Any) -> None:
+    a, b = (pair.guards[name] for name in ("pc-a", "pc-b"))
+    async with pair.watched() as watchdog:
+        await until(lambda: watchdog.decision.situation == "home")
+    a.carry = b.carry = carry
+    async with pair.watched(timing=SLOW_HEART) as watchdog:
+        await until(lambda: watchdog.decision.situation == "home" and watchdog.sightings["pc-b"].heard)
+        a.heard, b.heard = [], []
+        assert (await ask(pair, "switch", to="standby"))["changed"] is True
+        assert [verb for verb in a.heard if verb != "renew"] == ["revoke", "probe"]
+        assert [verb for verb in b.heard if verb != "renew"] == ["sync", "probe", "sync", "probe", "grant", "probe"]
+
+
+async def test_a_look_that_another_has_overtaken_tells_nothing(pair: Pair) -> None:
+    async with pair.watched(timing=SLOW_HEART) as watchdog:
+        await until(lambda: watchdog.sightings["pc-b"].heard)
+        known = watchdog.sightings["pc-b"]
+        watchdog._heard("pc-b", {**_long_ago(dict(known.probe)), "fit": False})
+        assert watchdog.sightings["pc-b"] == known
 
 
 async def test_a_move_to_a_node_that_is_gone_is_refused_with_the_reason(pair: Pair) -> None:

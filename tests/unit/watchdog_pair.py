@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncssh
 from dualjoe import lease, wire
+from dualjoe_guard.daemon import SLOW_VERBS
 from dualjoe_watchdog.coordinator import Coordinator
 from dualjoe_watchdog.nodes import Node
 from dualjoe_watchdog.server import Server
@@ -39,6 +40,8 @@ class LeaseKeeper:
         self.name = name
         self.state = lease.NodeState(str(uuid.uuid4()), 0, 0)
         self.asked: list[str] = []
+        self.heard: list[str] = []  # probes as well
+        self.carry: Callable[[dict[str, Any]], Any] = lambda probe: probe  # what a slow verb's answer tells of the node
         self.refuse: dict[str, wire.Refused] = {}
         self.terms: list[list[float]] = []  # [from, to] of each lease, on the one clock that all share here
         self.more: dict[str, Any] = {"fit": True, "unfit": [], "jobs": {}}
@@ -46,6 +49,7 @@ class LeaseKeeper:
     def answer(self, raw: dict[str, Any]) -> dict[str, Any]:
         try:
             request = wire.parse_request(raw, "witness")
+            self.heard.append(request.verb)
             if request.verb != "probe":
                 self.asked.append(request.verb)
             if request.verb in self.refuse:
@@ -53,7 +57,10 @@ class LeaseKeeper:
             now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
             if self.state.lease and now >= self.state.lease.deadline:
                 self.state = replace(self.state, lease=None)
-            return wire.ok(**getattr(self, request.verb)(request, now))
+            reply = getattr(self, request.verb)(request, now)
+            if request.verb in SLOW_VERBS:
+                reply["probe"] = self.carry(wire.ok(**self.probe(request, now)))
+            return wire.ok(**reply)
         except wire.Refused as refusal:
             return refusal.reply()
 

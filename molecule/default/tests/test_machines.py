@@ -61,3 +61,5 @@ def test_private_keys_belong_to_who_uses_them(host: Any) -> None:
 def test_the_library_is_installed(host: Any) -> None:
     assert host.file("/usr/local/lib/dualjoe/dualjoe/wire.py").exists
     assert host.file("/usr/local/lib/dualjoe/dualjoe_jobs").is_directory
+    for folder in ("dualjoe", "dualjoe_jobs"):  # accounts that may not write there need not compile it at each start
+        assert host.run(f'test -n "$(ls /usr/local/lib/dualjoe/{folder}/__pycache__/*.pyc)"').rc == 0

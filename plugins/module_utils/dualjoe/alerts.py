@@ -137,6 +137,13 @@ def not_ready(node: str, message: str) -> str:
     return f"{node} was to run the gateway and could not: {message}. The other node is tried next."
 
 
+def not_synced(node: str, why: str, goes_on: bool) -> str:
+    """The memory could not be fetched for a move to ``node``; the move goes on without it, or is taken back."""
+    if goes_on:
+        return f"Joe starts on {node} with the memory fetched last, as what came after could not be fetched: {why}."
+    return f"The move to {node} was taken back: its memory could not be fetched ({why})."
+
+
 def not_converged(reason: str) -> str:
     """The run after a move, which looks at what surrounds it, failed or found something wrong."""
     look = "See 'dualjoe timeline' on T440; playbooks/after_move.yml looks again"

@@ -29,9 +29,10 @@ class Record:
     ``epoch``: the highest epoch ever granted. ``holder``: the node it was granted to; None when unknown, or when nobody
     holds it for certain (``vacant``). ``target``: the node a move in progress goes to. ``prepared``: the target has
     fetched the memory once while the holder still serves, so that little is left to fetch when nobody does. ``synced``:
-    it has fetched all of it. ``home_hold``: an operator moved Joe away from home, so no automatic failback. ``quiet``:
-    the longest that a lease granted in this term may need to be over, in seconds, also when the timing is changed
-    meanwhile. ``failovers``: when the latest ones were, in seconds of the wall clock.
+    it has fetched all of it. ``rescue``: it takes over from a node that cannot serve, so Joe does not go back there for
+    the sake of memory that cannot be fetched. ``home_hold``: an operator moved Joe away from home, so no automatic
+    failback. ``quiet``: the longest that a lease granted in this term may need to be over, in seconds, also when the
+    timing is changed meanwhile. ``failovers``: when the latest ones were, in seconds of the wall clock.
     """
 
     epoch: int = 0
@@ -40,6 +41,7 @@ class Record:
     target: str | None = None
     prepared: bool = False
     synced: bool = False
+    rescue: bool = False
     move_by: str | None = None
     move_reason: str | None = None
     home_hold: bool = False

@@ -18,7 +18,7 @@ granting           nobody holds, or the holder is unknown          grant the mov
 revoking           the holder is stopping                          wait
 granting           the holder is starting                          renew once it is active
 moving             holder active, a move is wanted, target fit     sync the target, then revoke the holder
-failing_over       holder active, its gateway sick, other fit      revoke the holder
+failing_over       holder active, its gateway sick, other fit      revoke the holder, sync if it can be, grant
 sick_alone         holder active, its gateway sick, other unfit    renew
 failing_back       holder away, the home node well for long        sync the home node, then revoke the holder
 home, away         holder active                                   renew
@@ -244,7 +244,8 @@ def _revoke(record: Record, policy: Policy, situation: str, by: str, reason: str
 
 def _rescue(record: Record, world: World, policy: Policy, reason: str) -> Decision:
     """Take the lease from a holder that cannot serve."""
-    return _revoke(replace(record, failovers=_with_failover(record, world)), policy, "failing_over", WITNESS, reason)
+    rescue = replace(record, rescue=True, failovers=_with_failover(record, world))
+    return _revoke(rescue, policy, "failing_over", WITNESS, reason)
 
 
 def _planned(record: Record, holder: Sighting, world: World, policy: Policy) -> Decision:
@@ -336,7 +337,7 @@ def _fence(record: Record, holder: Sighting, reason: str, world: World, policy: 
 
 
 def _given_up(record: Record) -> Record:
-    return replace(record, target=None, prepared=False, move_by=None, move_reason=None)
+    return replace(record, target=None, prepared=False, rescue=False, move_by=None, move_reason=None)
 
 
 def request_move(record: Record, to: str, by: str, reason: str, world: World, policy: Policy) -> tuple[Record, str]:
@@ -400,12 +401,13 @@ def on_revoked(record: Record, node: str, epoch: int) -> Record:
 
 
 def on_synced(record: Record, node: str, good: bool, policy: Policy) -> Record:
-    """A sync of a planned move ended. Without it the move is taken back: nothing remembered is lost for tidiness."""
+    """A sync of a move ended. Without it a planned move is taken back: nothing remembered is lost for tidiness. A
+    rescue goes on with the memory that the target has, as Joe cannot be served where he was."""
     if record.target != node:
         return record
     if not record.vacant:
         return replace(record, prepared=True) if good else _given_up(record)
-    if good:
+    if good or record.rescue:
         return replace(record, synced=True)
     return replace(record, target=policy.other(node), synced=True, move_reason=f"sync to {node} failed; rolled back")
 

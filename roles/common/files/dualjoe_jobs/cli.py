@@ -1,19 +1,31 @@
-"""The command `dualjoe` of the nodes, and the forced command `dualjoe-export`: each hands over to one module."""
+"""The command `dualjoe` of the nodes, and the forced command `dualjoe-export`: each hands over to one module.
+
+Only that module is loaded: a planned move waits for five of these starts.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 
-from . import backup, backup_prepare, memory_export, memory_list, memory_publish, memory_sync, status
 from .job import FAILED, JobFailed
 
 Command = Callable[[Sequence[str]], int]
 
+
+def _main_of(module: str) -> Command:
+    return lambda argv: int(import_module(f".{module}", __package__).main(argv))
+
+
+def _serve_of(module: str) -> Command:
+    return lambda _argv: int(import_module(f".{module}", __package__).serve())
+
+
 MEMORY: Mapping[str, tuple[Command, str]] = {
-    "list": (memory_list.main, "the generations on this node"),
-    "publish": (memory_publish.main, "bring the newest good generation into the gateway's memory"),
+    "list": (_main_of("memory_list"), "the generations on this node"),
+    "publish": (_main_of("memory_publish"), "bring the newest good generation into the gateway's memory"),
 }
 
 
@@ -42,15 +54,15 @@ def memory(argv: Sequence[str]) -> int:
 
 
 COMMANDS: Mapping[str, tuple[Command, str]] = {
-    "status": (status.main, "how this node is"),
-    "sync": (memory_sync.main, "fetch the active node's memory now"),
-    "backup": (backup.main, "fetch a snapshot of T440's data now"),
+    "status": (_main_of("status"), "how this node is"),
+    "sync": (_main_of("memory_sync"), "fetch the active node's memory now"),
+    "backup": (_main_of("backup"), "fetch a snapshot of T440's data now"),
     "memory": (memory, "list the generations of memory, or publish the newest"),
 }
 
 EXPORTS: Mapping[str, tuple[Command, str]] = {
-    "backup": (lambda _: backup_prepare.serve(), "T440's data, for a node's backup key"),
-    "memory": (lambda _: memory_export.serve(), "this node's memory, for the other's memory key"),
+    "backup": (_serve_of("backup_prepare"), "T440's data, for a node's backup key"),
+    "memory": (_serve_of("memory_export"), "this node's memory, for the other's memory key"),
 }
 
 

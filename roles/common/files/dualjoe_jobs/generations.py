@@ -42,7 +42,7 @@ def describe(path: Path, made: Manifest) -> Generation:
         base = origin.get("base")
         base = None if base is None else str(base)
         return Generation(path, made.captured_at, int(origin["term"]), str(origin["node"]), base, made)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise JobFailed(f"the source does not say which memory this is: {error!r}") from error
 
 

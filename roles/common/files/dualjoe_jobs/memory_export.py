@@ -34,7 +34,8 @@ def prepare(memory: Memory, probe: Probe) -> dict[str, Any]:
         except manifest.ManifestError as error:
             raise JobFailed(f"{error}; memory must be plain files") from error
         made.write(tree)
-    return wire.ok(captured_at=captured_at, files=len(made.sums), bytes=made.bytes, term=own["term"])
+    size = {"files": len(made.sums), "bytes": made.bytes}
+    return wire.ok(captured_at=captured_at, term=own["term"], **size, content=made.content, origin=made.origin)
 
 
 def _reply(memory: Memory, probe: Probe) -> int:

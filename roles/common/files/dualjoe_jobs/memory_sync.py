@@ -1,7 +1,8 @@
 """The job `dualjoe sync` on a node: fetch the active node's memory, and keep it only when it is good and newer.
 
 Fetched into a stage, checked against its manifest, validated, made a generation by one rename, published. Whatever goes
-wrong before that rename leaves the last good generation and the live tree as they were.
+wrong before that rename leaves the last good generation and the live tree as they were. Where the source has what the
+last good generation has, nothing is fetched.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from . import generations, job, own_guard
 from .copies import free_name
 from .generations import Generation
 from .job import JobFailed, Outcome
+from .manifest import Manifest
 from .memory import ROOT, SETTINGS, Memory, check_account
 from .memory_publish import publish
 from .own_guard import Probe
@@ -46,7 +48,8 @@ def sync(memory: Memory, probe: Probe, deadline: Deadline, accept_losses: bool =
             return Outcome("skipped", "this node's memory is the newest", *_of(before))
         if not reply.get("files"):
             return _nothing_there(reply, before)
-        fetched = generations.describe(copies.stage, puller.fetch(reply))
+        made = _seen_again(reply, before) or puller.fetch(reply)
+        fetched = generations.describe(copies.stage, made)
         _check_order(fetched, own, before)
         if before is not None and fetched.made.sums == before.made.sums:
             kept = replace(fetched, path=before.path)
@@ -73,6 +76,13 @@ def _term_of(reply: Mapping[str, Any]) -> int:
 
 def _of(generation: Generation | None) -> tuple[str | None, str | None]:
     return (generation.captured_at, generation.name) if generation else (None, None)
+
+
+def _seen_again(reply: Mapping[str, Any], before: Generation | None) -> Manifest | None:
+    """The manifest of what the source has exported, where that is what ``before`` has: known without fetching it."""
+    if before is None or reply.get("content") != before.made.content:
+        return None
+    return replace(before.made, captured_at=str(reply.get("captured_at")), origin=reply.get("origin", {}))
 
 
 def _nothing_there(reply: Mapping[str, Any], before: Generation | None) -> Outcome:

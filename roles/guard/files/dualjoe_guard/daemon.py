@@ -41,6 +41,7 @@ SETTLE_SECONDS = 2.0  # systemd may still show a unit as running for a moment wh
 CHECK_UNIT = "openclaw-gateway-check.service"
 SYNC_UNIT = "dualjoe-memory-sync.service"
 PUBLISH_UNIT = "dualjoe-memory-publish.service"
+SLOW_VERBS = frozenset({"grant", "revoke", "sync", "pause", "resume"})
 
 
 def boot_clock() -> int:
@@ -492,9 +493,12 @@ class Guard:
             }
             self._answering += request.verb != "probe"
             try:
-                return await verbs[request.verb](request)
+                reply = await verbs[request.verb](request)
             finally:
                 self._answering -= request.verb != "probe"
+            if request.verb in SLOW_VERBS:  # the witness need not ask how it is here now
+                reply["probe"] = await self.probe(Request("probe"))
+            return reply
         except Refused as refusal:
             log.info("caller=%s verb=%s refused=%s %s", caller, raw.get("verb"), refusal.code, refusal)
             return refusal.reply()

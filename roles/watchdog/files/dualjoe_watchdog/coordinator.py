@@ -139,6 +139,13 @@ class Coordinator:
         if mistake:
             self._missed(node, mistake)
             return None
+        self._heard(node, probe)
+        return probe
+
+    def _heard(self, node: str, probe: dict[str, Any]) -> None:
+        """The node told how it is; what another answer has overtaken tells nothing."""
+        if (_seconds_after(self.sightings[node].probe, probe) or 0) < 0:
+            return
         if node in self._confirmed:
             self._tell("heard_again", f"{node} answers again", node)
         self._confirmed.pop(node, None)
@@ -146,7 +153,20 @@ class Coordinator:
         self.sightings[node] = sightings.heard(
             self.sightings[node], probe, self._clock(), self.policy.timing.confirm_checks
         )
-        return probe
+
+    def _heard_with(self, node: str, reply: Mapping[str, Any]) -> bool:
+        """Whether the answer to a slow verb told how the node is now, as that of a guard of this version does.
+
+        Not so where it was long under way, by the clocks of both sides, or a check was missed meanwhile.
+        """
+        probe, known = reply.get("probe"), self.sightings[node]
+        if not isinstance(probe, dict) or _mistake(node, probe) or not known.heard:
+            return False
+        there, here = _seconds_after(known.probe, probe), self._clock() - (known.heard_at or 0)
+        if there is None or there < 0 or here - there > FRESH_SECONDS:
+            return False
+        self._heard(node, probe)
+        return True
 
     def _missed(self, node: str, why: str) -> None:
         self.sightings[node] = sightings.missed(self.sightings[node])
@@ -282,16 +302,20 @@ class Coordinator:
         heard = self.sightings[node].heard_at if node in self._confirmed and node is not None else None
         return self._clock() if heard is None else heard
 
-    async def _slow(self, action: Action, work: Callable[[Action], Coroutine[Any, Any, None]]) -> None:
+    async def _slow(
+        self, action: Action, work: Callable[[Action], Coroutine[Any, Any, Mapping[str, Any] | None]]
+    ) -> None:
+        reply = None
         try:
-            await work(action)
+            reply = await work(action)
         except Unreachable as error:
             self._tell(f"{action.verb}_unanswered", str(error), action.node)
-        await self._probe(action.node)  # what was seen of it before must not be acted on
+        if not self._heard_with(action.node, reply or {}):  # what was seen of it before must not be acted on
+            await self._probe(action.node)
         self.busy.pop(action.node, None)
         self.step()
 
-    async def _grant(self, action: Action) -> None:
+    async def _grant(self, action: Action) -> Mapping[str, Any]:
         self._lease_sent_at = granted = self._clock()
         stamp = self.sightings[action.node].probe["stamp"]
         request = wire.request("grant", epoch=action.epoch, stamp=stamp, ttl=self.policy.timing.ttl)
@@ -307,6 +331,7 @@ class Coordinator:
         else:
             self._tell("grant_refused", str(reply.get("message")), action.node)
             await asyncio.sleep(self.policy.timing.retry)
+        return reply
 
     def _granted(self, action: Action, reply: Mapping[str, Any], granted: float) -> None:
         now = self._clock()
@@ -332,17 +357,19 @@ class Coordinator:
         self._served_by = action.node
         self._ask_for_converge(kind, action)
 
-    async def _revoke(self, action: Action) -> None:
+    async def _revoke(self, action: Action) -> Mapping[str, Any]:
         reply = await self._guards[action.node].ask(
             wire.request("revoke", epoch=action.epoch), self.policy.timing.stop + 15
         )
         if reply.get("ok") is not True:
             self._tell("revoke_failed", str(reply.get("message")), action.node)
             await asyncio.sleep(self.policy.timing.retry)
-            return
-        self._store(takeover.on_revoked(self.record, action.node, action.epoch))
+        else:
+            self._store(takeover.on_revoked(self.record, action.node, action.epoch))
+        return reply
 
-    async def _sync(self, action: Action) -> None:
+    async def _sync(self, action: Action) -> Mapping[str, Any]:
+        reply: Mapping[str, Any] = {}
         good, why = False, ""
         try:
             reply = await self._guards[action.node].ask(wire.request("sync"), self.settings.sync_timeout)
@@ -351,26 +378,29 @@ class Coordinator:
             why = str(error)
         if not good:
             self._tell("sync_failed", why, action.node)
-            self._alert(f"The move to {action.node} was taken back: its memory could not be fetched ({why}).")
+            goes_on = self.record.vacant and self.record.rescue
+            self._alert(alerts.not_synced(action.node, why, goes_on))
             self.sightings[action.node] = sightings.let_down(self.sightings[action.node], self._clock())
             self._move = self._move if self.record.vacant else None
         self._store(takeover.on_synced(self.record, action.node, good, self.policy))
+        return reply
 
-    async def _pause(self, action: Action) -> None:
+    async def _pause(self, action: Action) -> Mapping[str, Any]:
         self._pause_sent_at = self._clock()
-        await self._tell_of_pause(action, min(action.seconds, wire.MAX_PAUSE_SECONDS))
+        return await self._tell_of_pause(action, min(action.seconds, wire.MAX_PAUSE_SECONDS))
 
-    async def _resume(self, action: Action) -> None:
+    async def _resume(self, action: Action) -> Mapping[str, Any]:
         self._lease_sent_at = self._clock()
-        await self._tell_of_pause(action, self.policy.timing.ttl)
+        return await self._tell_of_pause(action, self.policy.timing.ttl)
 
-    async def _tell_of_pause(self, action: Action, ttl: float) -> None:
+    async def _tell_of_pause(self, action: Action, ttl: float) -> Mapping[str, Any]:
         stamp = self.sightings[action.node].probe["stamp"]
         request = wire.request(action.verb, epoch=action.epoch, stamp=stamp, ttl=ttl)
         reply = await self._guards[action.node].ask(request, self.policy.timing.verb_timeout)
         if reply.get("ok") is not True:
             self._tell(f"{action.verb}_refused", str(reply.get("message")), action.node)
             await asyncio.sleep(self.policy.timing.retry)
+        return reply
 
     async def _fence(self, action: Action) -> None:
         """Have the operator's own command switch a node off. Only its exit code 0 says that the node is off."""
@@ -526,6 +556,15 @@ def _mistake(node: str, probe: Mapping[str, Any]) -> str:
     except wire.Refused as refusal:
         return f"{node}: {refusal}"
     return ""
+
+
+def _seconds_after(known: Mapping[str, Any], probe: Mapping[str, Any]) -> float | None:
+    """How long after the ``known`` probe this one was told, by the node's clock; None where they are of two boots."""
+    try:
+        before, now = (wire.Stamp.parse(str(each.get("stamp"))) for each in (known, probe))
+    except wire.Refused:
+        return None
+    return (now.nanoseconds - before.nanoseconds) / 1e9 if now.boot_id == before.boot_id else None
 
 
 def _utc(offset: float = 0.0) -> str:
