@@ -314,7 +314,7 @@ MUTANTS: dict[str, Mutant] = {
     "a node takes over in spite of its promise": _in_seed(7, _promises_for_nothing),
     "a promise is forgotten when the guard starts": _in_seed(104, _swap(lease, "started", _free_at_start)),
     "a promise ends before the lease that it lets go on": _in_seed(1, _swap(lease, "hold_ns", _short_promise)),
-    "a promise's epoch is not kept": _in_seed(61, _swap(lease, "promise", _promise_unstored)),
+    "a promise's epoch is not kept": _in_seed(104, _swap(lease, "promise", _promise_unstored)),
     # the guard and its machine
     "the guard does not keep the deadline": _in_seed(8, _swap(daemon.Guard, "tick", lambda _guard: None)),
     "the guard asks its state, not the clock, before a start": _in_seed(
@@ -325,9 +325,9 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "the epoch is not on disk before the answer": _in_seed(0, _swap(epochs, "store", _store_epoch_unsynced)),
     "a revoke is answered before the gateway is gone": _in_seed(0, _swap(daemon.Guard, "_fence", _fence_unseen)),
-    "the gateway does not stop with its guard": _in_seed(4, _swap(Node, "stop_bound", _nothing)),
+    "the gateway does not stop with its guard": _in_seed(22, _swap(Node, "stop_bound", _nothing)),
     "systemd's watchdog leaves the gateway an orderly stop": _in_seed(
-        0, _swap(Node, "watchdog_bites", _orderly_after_watchdog)
+        12, _swap(Node, "watchdog_bites", _orderly_after_watchdog)
     ),
     "the gateway is enabled at boot": _in_seed(0, _swap(Node, "boot", _boot_with_gateway)),
     "the boot-time clock stands still in a frozen machine": _in_seed(2, _swap(Machine, "thaw", _thaw_in_the_past)),
