@@ -321,7 +321,7 @@ MUTANTS: dict[str, Mutant] = {
         30, _swap(daemon.Guard, "_holds", _holds_without_clock)
     ),
     "an orderly stop outlasts the lease": _in_crash(
-        171, "pc-b: frozen", _swap(daemon.Guard, "_orderly_seconds", lambda guard: guard.settings.stop_seconds)
+        193, "pc-a: frozen", _swap(daemon.Guard, "_orderly_seconds", lambda guard: guard.settings.stop_seconds)
     ),
     "the epoch is not on disk before the answer": _in_seed(0, _swap(epochs, "store", _store_epoch_unsynced)),
     "a revoke is answered before the gateway is gone": _in_seed(0, _swap(daemon.Guard, "_fence", _fence_unseen)),
