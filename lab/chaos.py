@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
-from lives import Span, entries, lives, overlaps
-from pair import ROOT, Pair, Sampler, Service, playbook, run, wait_until
+from lives import Span, entries, lives, overlaps, without
+from pair import RESUME_SECONDS, ROOT, Pair, Sampler, Service, playbook, run, wait_until
 
 A, B, T = "pc-a", "pc-b", "t440"
 NODES = (A, B)
@@ -87,12 +87,14 @@ def timing() -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Round:
-    """One fault, done once. ``without``: seconds in which nobody was ready; ``both``: samples that saw two gateways."""
+    """One fault, done once. ``without``: seconds in which nobody was ready; ``both``: samples that saw two gateways;
+    ``resumed``: seconds for which a gateway that had been frozen ran beside the new one, within what is allowed."""
 
     fault: str
     bound: float
     without: float
     both: int
+    resumed: float
     mistakes: tuple[str, ...]
 
 
@@ -105,6 +107,7 @@ class Lab:
     service: Service
     deaths: dict[str, list[float]] = field(default_factory=lambda: {node: [] for node in NODES})
     standstills: dict[str, list[Span]] = field(default_factory=lambda: {node: [] for node in NODES})
+    resumes: list[Span] = field(default_factory=list)  # when a thawed machine is allowed to go on for a moment
     _frozen_at: dict[str, float] = field(default_factory=dict)
 
     # ---- seen
@@ -126,10 +129,13 @@ class Lab:
         """The number of a unit's main process; "0" where it does not run."""
         return self.pair.on(machine, "systemctl", "show", "--property=MainPID", "--value", unit).stdout.strip()
 
-    def both_ran(self, since: float) -> list[Span]:
-        """The spans, from ``since`` on (monotonic clock), in which both gateways ran by the nodes' journals."""
+    def both_ran(self, since: float) -> tuple[list[Span], float]:
+        """The spans, from ``since`` on (monotonic clock), in which both gateways ran by the nodes' journals; and the
+        seconds for which they did when a machine had just been thawed, which is allowed."""
         one, other = (lives(entries(self.pair, n), self.deaths[n], self.standstills[n]) for n in NODES)
-        return overlaps(one, other, since)
+        both = overlaps(one, other, since)
+        wrong = without(both, self.resumes)
+        return wrong, _length(both) - _length(wrong)
 
     # ---- done to machines
 
@@ -147,8 +153,12 @@ class Lab:
         self._frozen_at[machine] = time.monotonic()
 
     def thaw(self, machine: str) -> None:
-        self.standstills.setdefault(machine, []).append((self._frozen_at.pop(machine), time.monotonic()))
+        began = time.monotonic()
+        self.standstills.setdefault(machine, []).append((self._frozen_at.pop(machine), began))
+        self.sampler.allowed_until = float("inf")
         self.pair.thaw(machine)
+        self.sampler.allowed_until = time.monotonic() + RESUME_SECONDS
+        self.resumes.append((began, self.sampler.allowed_until))
 
     def sh(self, machine: str, script: str, *, check: bool = True) -> str:
         """Run a shell script on a machine. Returns what it printed."""
@@ -290,12 +300,13 @@ class Lab:
                 found.append(f"the gateway on {name} is not ready")
         return found
 
-    def evidence(self, name: str, since: float) -> Path:
-        """Keep what every machine wrote since a wall-clock time. Returns the file's path."""
+    def evidence(self, name: str, since: float, mistakes: Iterable[str]) -> Path:
+        """Keep what went wrong, and what every machine wrote since a wall-clock time. Returns the file's path."""
         EVIDENCE.mkdir(parents=True, exist_ok=True)
         path = EVIDENCE / f"{name}.txt"
         units = [f"--unit={unit}" for unit in (GUARD, GATEWAY, WATCHDOG, SSHD)]
         with path.open("w", encoding="utf-8") as out:
+            out.write("\n".join([*mistakes, ""]))
             for machine in MACHINES:
                 shown = self.pair.on(
                     machine, "journalctl", "--output=short-precise", f"--since=@{since:.0f}", *units, check=False
@@ -304,6 +315,10 @@ class Lab:
                 told = self.pair.on(machine, "dualjoe", "status", "--json", check=False)
                 out.write(f"---- status\n{told.stdout}{told.stderr}\n")
         return path
+
+
+def _length(spans: Iterable[Span]) -> float:
+    return sum(until - since for since, until in spans)
 
 
 def provision(_lab: Lab) -> None:

@@ -56,15 +56,16 @@ def lives(told: Iterable[Entry], deaths: Sequence[float], standstills: Sequence[
             began = None
     if began is not None:
         found.append((began, float("inf")))
-    for still_from, still_until in standstills:
-        found = [piece for life in found for piece in _without(life, still_from, still_until)]
-    return found
+    return without(found, standstills)
 
 
-def _without(life: Span, since: float, until: float) -> list[Span]:
-    begin, end = life
-    pieces = [(begin, min(end, since)), (max(begin, until), end)]
-    return [piece for piece in pieces if piece[0] < piece[1]]
+def without(spans: Iterable[Span], gaps: Iterable[Span]) -> list[Span]:
+    """What is left of the spans when the gaps are cut out of them."""
+    left = list(spans)
+    for since, until in gaps:
+        pieces = [piece for begin, end in left for piece in ((begin, min(end, since)), (max(begin, until), end))]
+        left = [piece for piece in pieces if piece[0] < piece[1]]
+    return left
 
 
 def overlaps(one: Sequence[Span], other: Sequence[Span], since: float) -> list[Span]:

@@ -43,6 +43,7 @@ def stages(scratch: str) -> tuple[Stage, ...]:
         Stage("unit", "unit", ("pytest", "--quiet")),
         Stage("molecule-default", "molecule", ("molecule", "test", "--scenario-name", "default")),
         Stage("molecule-failover", "molecule", ("molecule", "test", "--scenario-name", "failover")),
+        Stage("molecule-chaos", "molecule", ("molecule", "test", "--scenario-name", "chaos")),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from lives import Entry, lives, overlaps
+from lives import Entry, lives, overlaps, without
 from pair import seconds_without
 
 Answers = dict[str, list[tuple[float, bool]]]
@@ -77,3 +77,8 @@ def test_one_after_the_other_is_none() -> None:
 def test_what_is_over_already_is_not_counted_again() -> None:
     assert overlaps([(1, 3)], [(2, 5)], since=2.5) == [(2.5, 3)]
     assert overlaps([(1, 3)], [(2, 5)], since=3) == []
+
+
+def test_what_is_allowed_is_cut_out() -> None:
+    assert without([(1, 3), (6, 9)], [(2, 7)]) == [(1, 2), (7, 9)]
+    assert without([(1, 3)], [(0, 4)]) == []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from chaos import NODES, Lab, Round
-from pair import Service
+from pair import RESUME_SECONDS, Service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,13 +47,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     names = list(dict.fromkeys(round_.fault for round_ in done))
     width = max(len(name) for name in names)
     terminalreporter.section("faults")
-    terminalreporter.line("Seconds without service, and samples that saw two gateways")
-    terminalreporter.line(f"{'':{width}} rounds outcome  median    max  bound  two")
+    terminalreporter.line("Seconds without service; samples that saw two gateways; and seconds, by the journals, for")
+    terminalreporter.line(f"which one that was frozen went on after its thaw (at most {RESUME_SECONDS} s are allowed)")
+    terminalreporter.line(f"{'':{width}} rounds outcome  median    max  bound  two  after a thaw")
     for name in names:
         of_it = [round_ for round_ in done if round_.fault == name]
         without = [round_.without for round_ in of_it]
         failed = sum(bool(round_.mistakes) for round_ in of_it)
         outcome = f"{failed} failed" if failed else "held"
         figures = " ".join(f"{figure:6.1f}" for figure in (statistics.median(without), max(without), of_it[0].bound))
-        two = sum(round_.both for round_ in of_it)
-        terminalreporter.line(f"{name:{width}} {len(of_it):6} {outcome:8} {figures} {two:4}")
+        two, resumed = sum(round_.both for round_ in of_it), max(round_.resumed for round_ in of_it)
+        after = f"{resumed:.3f}" if resumed else ""
+        terminalreporter.line(f"{name:{width}} {len(of_it):6} {outcome:8} {figures} {two:4}  {after}".rstrip())
