@@ -484,7 +484,8 @@ def _ago(moment: float | None, now: int) -> float | None:
 
 
 def _record_key(record: Record, base: int) -> tuple[Any, ...]:
-    return record.epoch - base, record.holder, record.vacant, record.target, record.prepared, record.synced
+    move = record.target, record.prepared, record.synced
+    return record.epoch - base, record.holder, record.vacant, *move, record.adopted or record.epoch == 0
 
 
 def _node_key(node: Node, now: int, base: int) -> tuple[Any, ...]:
@@ -501,7 +502,7 @@ def _seen_key(seen: Sighting, boot: int, now: int, base: int) -> tuple[Any, ...]
         return min(seen.failures, 1), _ago(seen.heard_at, now)
     probe = seen.probe
     return (
-        (_ago(seen.heard_at, now), _ago(seen.heard_since, now)),
+        (_ago(seen.heard_at, now), _ago(seen.heard_since, now), _ago(seen.fit_since, now)),
         (probe["epoch"] - base, probe["term"] - base, probe["role"]),
         (probe["stamp"][0] == boot, _ago(probe["stamp"][1], now)),
         max(0.0, seen.promised_until - now),

@@ -158,7 +158,7 @@ async def _nothing(*_arguments: Any) -> None:
 def _boot_with_gateway(node: Node) -> None:
     was_up = node.up
     _boot(node)
-    if not was_up:
+    if node.up and not was_up:
         node.does(node.gateway.start())
 
 
