@@ -12,6 +12,7 @@ import histories
 import mutants
 import pytest
 import search
+import stories
 from dualjoe import timing
 from hypothesis import Phase, note, settings, strategies
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
@@ -102,10 +103,10 @@ def test_two_of_three_are_enough(story: Any) -> None:
         assert history.violation is None
 
 
-@pytest.mark.parametrize("name", mutants.STORIES)
+@pytest.mark.parametrize("name", stories.STORIES)
 def test_a_story_ends_well(name: str) -> None:
     for seed in range(3):
-        assert histories.explore(seed, mutants.STORIES[name]).violation is None
+        assert histories.explore(seed, stories.STORIES[name]).violation is None
 
 
 def there_and_back_by(wrong_clocks: bool) -> tuple[str, ...]:
