@@ -46,11 +46,13 @@ async def _ends_well(world: World) -> None:
 
 
 async def _force(node: Node, seconds: float) -> None:
-    """An operator tries for so long."""
+    """An operator tries for so long, and acts on as soon as the term has begun."""
     late = node._world.now + seconds
     while node.up and not node.forced and node._world.now < late:
-        await node.answer(wire.request("force"), "root")
-        await asyncio.sleep(0.5)
+        asked = asyncio.ensure_future(node.answer(wire.request("force"), "root"))
+        while not (asked.done() or node.forced):
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0 if node.forced else 0.5)
 
 
 def _lines(*names: str) -> set[tuple[str, str]]:
@@ -234,6 +236,7 @@ async def _forced_beside_a_peer_that_answers(world: World) -> None:
     world.network.cut |= _lines("t440", "pc-b")
     await calm(world, 40)
     await _force(standby, 30)
+    await calm(world, 30)
     await _ends_well(world)
 
 
@@ -289,8 +292,10 @@ async def _forced_term_is_over(world: World) -> None:
 
 
 async def _declared_off_by_mistake(world: World) -> None:
-    """Somebody has mixed the machines up."""
-    home, _ = await _serve(world)
+    """Joe is being moved, and somebody has mixed the machines up."""
+    home, standby = await _serve(world)
+    world.witness.request_move(standby.name)
+    await asyncio.sleep(0.5)
     world.witness.declare_off(home.name)
     await calm(world, 60)
     await _ends_well(world)
