@@ -274,8 +274,8 @@ MUTANTS: dict[str, Mutant] = {
     "the witness does not wait after its own start": _in_story(
         "an empty t440 after a grant", _swap(takeover, "quiet_at", _quiet_without_start)
     ),
-    "the record is stored after the grant is sent": _in_crash(
-        204, "t440: power off, then no way to pc-a", _swap(Coordinator, "_store", _store_late)
+    "the record is stored after the grant is sent": _in_story(
+        "granted, and killed", _swap(Coordinator, "_store", _store_late)
     ),
     "the record is stored without waiting for the disk": _in_seed(1, _swap(Store, "__init__", _store_careless)),
     "a higher epoch that a node tells is not adopted": _in_story(
@@ -334,7 +334,7 @@ MUTANTS: dict[str, Mutant] = {
         "a grant outlives a boot", _swap(lease, "_deadline", _deadline_of_any_boot)
     ),
     "a grant needs no higher epoch": _in_story("a grant comes again", _swap(lease, "grant", _grant_any_epoch)),
-    "a node takes over in spite of its promise": _in_seed(7, _promises_for_nothing),
+    "a node takes over in spite of its promise": _in_seed(0, _promises_for_nothing),
     "a promise is forgotten when the guard starts": _in_seed(61, _swap(lease, "started", _free_at_start)),
     "a promise ends before the lease that it lets go on": _in_seed(51, _swap(lease, "hold_ns", _short_promise)),
     "a promise's epoch is not kept": _in_seed(61, _swap(lease, "promise", _promise_unstored)),

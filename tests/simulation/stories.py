@@ -121,6 +121,20 @@ async def _grant_overtaken(world: World) -> None:
     await _ends_well(world)
 
 
+async def _granted_and_killed(world: World) -> None:
+    """T440's watchdog is killed as soon as PC-B has its grant, and PC-B is cut off: T440 has only its record."""
+    _, standby = await _serve(world)
+    world.network.sent.clear()
+    world.witness.request_move(standby.name)
+    await _grant_to(world, standby.name)
+    await asyncio.sleep(0.3)
+    world.witness.crash()
+    world.network.cut |= _lines(standby.name, "t440", "pc-a")
+    world.later(1, world.witness.start)
+    await calm(world, 120)
+    await _ends_well(world)
+
+
 async def _fetch_fails(world: World) -> None:
     """PC-B is to serve, and cannot fetch PC-A's memory."""
     _, standby = await _serve(world)
@@ -335,6 +349,7 @@ STORIES: dict[str, Story] = {
     "a grant comes again": _grant_comes_again,
     "a grant outlives a boot": _grant_outlives_a_boot,
     "a grant is overtaken": _grant_overtaken,
+    "granted, and killed": _granted_and_killed,
     "a fetch fails": _fetch_fails,
     "an empty t440": _empty_witness,
     "an empty t440 after a grant": _empty_witness_after_a_grant,
