@@ -26,13 +26,13 @@ ROOT = Path(__file__).resolve().parents[2]
 for folder in ("plugins/module_utils", "roles/guard/files", "roles/watchdog/files"):
     sys.path.append(str(ROOT / folder))
 
-from dualjoe import timing  # noqa: E402 - after the path
+from dualjoe import timing, wire  # noqa: E402 - after the path
 from dualjoe.pair import Policy  # noqa: E402
 from dualjoe_guard import daemon  # noqa: E402
 from dualjoe_guard.gateway import Command  # noqa: E402
 from dualjoe_watchdog import coordinator, store  # noqa: E402
 from virtual import MACHINE, VirtualLoop, WallClock, wall_seconds  # noqa: E402
-from world import NODES, RESUME_SECONDS, Machine, Node, World  # noqa: E402
+from world import FENCE_SECONDS, NODES, RESUME_SECONDS, Machine, Node, World  # noqa: E402
 
 TROUBLE_SECONDS = 900.0
 FREEZE_SECONDS = 60.0
@@ -41,6 +41,17 @@ PAUSE_SECONDS = 90.0  # at most
 # After the last fault: a lease may run on, a pause too, an absent node is waited for, one start may fail and the other
 # be tried.
 BACK_SECONDS = timing.Timing().quiet_seconds * 2 + PAUSE_SECONDS + Policy(*NODES).absent_wait + 2 * 110 + 60
+
+# What the plug of the fence hook can do: seconds until the power is cut, seconds until the hook ends, its code.
+NEVER = float("inf")
+PLUGS = {
+    "works": (1.0, 2.0, 0),
+    "is slow": (FENCE_SECONDS - 3, FENCE_SECONDS - 1, 0),
+    "fails": (NEVER, 2.0, 1),
+    "cuts, and says that it failed": (1.0, 2.0, 1),
+    "hangs": (NEVER, NEVER, 0),
+    "cuts when nobody waits for it any more": (FENCE_SECONDS + 5, NEVER, 0),
+}
 
 Story = Callable[[World], Coroutine[Any, Any, None]]
 
@@ -71,6 +82,32 @@ async def _command(*argv: str, **_more: Any) -> Command:
     return Command(0, "")
 
 
+class Plug:
+    """A run of the fence hook, in place of a process."""
+
+    def __init__(self, world: World, node: Node) -> None:
+        cut_after, self._ends_after, self._code = PLUGS[world.witness.plug]
+        self.returncode: int | None = None
+        world.note(f"{node.name}: the plug {world.witness.plug}")
+        if cut_after < NEVER:
+            world.later(cut_after, node.crash)
+            world.later(cut_after + world.random.choice((0.1, 5, 30, 60)), node.boot)
+
+    async def wait(self) -> int:
+        await asyncio.sleep(min(self._ends_after, 2 * FENCE_SECONDS))
+        self.returncode = self._code
+        return self._code
+
+    def kill(self) -> None:
+        self.returncode = -9
+
+
+async def _program(*command: str, **_more: Any) -> Plug:
+    """The programs a watchdog runs: the fence hook."""
+    world: World = MACHINE.get()._world
+    return Plug(world, world.nodes[command[-1]])
+
+
 class Trouble:
     """Faults of all kinds, one after the other and overlapping, as the seed will have it."""
 
@@ -83,8 +120,9 @@ class Trouble:
             *(self.power, self.power, self.guard_dies, self.guard_hangs, self.cut, self.cut, self.isolate),
             *(self.isolate_and_hang, self.noise, self.gateway_dies, self.gateway_hangs, self.gateway_broken),
             *(self.sync_broken, self.watchdog_dies, self.power_of_witness, self.switch, self.switch, self.pause),
-            *(self.freeze, self.freeze, self.freeze_witness),
+            *(self.freeze, self.freeze, self.freeze_witness, self.observe, self.plug, self.declare_off, self.force),
         ]
+        self._on_her_word: Node | None = None  # the node that an operator's word is about
 
     async def run(self) -> None:
         """Until the time is over and each fault has had its end."""
@@ -95,8 +133,8 @@ class Trouble:
             pause = self._chance.choice((0.5, 3, 10, 30, 45, 90))
             kind = self.state_lost if self._chance.random() < 0.02 else self._chance.choice(self._kinds)
             kind(node, pause)
-        for task in list(self._pending):
-            await task
+        while self._pending:
+            await asyncio.wait(self._pending)
 
     def _set_clocks(self) -> None:
         """Someone sets a machine's wall clock, by up to a day."""
@@ -104,7 +142,9 @@ class Trouble:
         machine.wall_error = self._times_of_day.choice((0.0, self._times_of_day.uniform(-1, 1) * DAY_SECONDS))
 
     def _after(self, seconds: float, work: Callable[[], None]) -> None:
-        task = self._world.later(seconds, work)
+        self._until(self._world.later(seconds, work))
+
+    def _until(self, task: asyncio.Task[None]) -> None:
         self._pending.add(task)
         task.add_done_callback(self._pending.discard)
 
@@ -119,6 +159,8 @@ class Trouble:
         node.hang_guard()
 
     def freeze(self, machine: Machine, pause: float) -> None:
+        if machine is self._on_her_word:
+            return
         machine.freeze()
         self._after(min(pause, FREEZE_SECONDS), machine.thaw)
 
@@ -191,6 +233,72 @@ class Trouble:
         else:
             self._world.witness.request_resume()
 
+    # ---- operators' words, and they are true
+
+    def observe(self, _node: Node, pause: float) -> None:
+        self._world.witness.observe(True)
+        self._after(pause, lambda: self._world.witness.observe(False))
+
+    def plug(self, _node: Node, pause: float) -> None:
+        self._world.witness.plug = self._chance.choice(list(PLUGS))
+        self._after(pause, lambda: setattr(self._world.witness, "plug", "works"))
+
+    def declare_off(self, node: Node, pause: float) -> None:
+        """Ada has cut a node's power, and says so until T440 believes it. It is switched on again when that is done."""
+        if self._on_her_word is None:
+            self._on_her_word = node
+            self._until(self._world.loop.create_task(self._declare_off(node, pause)))
+
+    async def _declare_off(self, node: Node, pause: float) -> None:
+        node.switch_off()
+        late = self._world.now + self._chance.choice((5, 60))
+        while self._world.now < late:
+            await asyncio.sleep(self._chance.uniform(0.1, 5))
+            self._world.witness.declare_off(node.name)
+        self._on_her_word = None
+        await asyncio.sleep(self._chance.choice((0, pause)))
+        node.switch_on()
+
+    def force(self, node: Node, pause: float) -> None:
+        """T440 is lost, or out of reach, and the other node too. Ada sees to it that this is off and has the node serve
+        on her word. From then on all may come back, at any time and in any order, and T440 also without its record.
+
+        While it stands on the word alone, she sees to it that the node reaches the other one whenever that is on: it
+        is not frozen, and the line between the two is good.
+        """
+        if self._on_her_word is None:
+            self._on_her_word = node
+            self._until(self._world.loop.create_task(self._force(node, pause)))
+
+    async def _force(self, node: Node, pause: float) -> None:
+        world, peer = self._world, self._world.nodes[node.peer_name]
+        line = {(node.name, peer.name), (peer.name, node.name)}
+        peer.switch_off()
+        self._lose_witness(node)
+        late = world.now + self._chance.choice((10, 90))
+        while node.up and not node.forced and world.now < late:
+            await node.answer(wire.request("force"), "root")
+            await asyncio.sleep(self._chance.uniform(0, 5))
+        world.note(f"{node.name}: {'runs' if node.forced else 'does not run'} on the operator's word")
+        world.network.sure |= line
+        await asyncio.sleep(self._chance.choice((0, 1, pause)))
+        peer.switch_on()
+        while node.forced and not (world.violation or world.now > 2 * TROUBLE_SECONDS):
+            await asyncio.sleep(0.5)
+        world.network.sure -= line
+        self._on_her_word = None
+
+    def _lose_witness(self, node: Node) -> None:
+        back = self._chance.uniform(0, 200)
+        away = self._chance.choice(("out of reach", "off", "replaced"))
+        if away == "out of reach":
+            far = self._chance.choice(((node.name,), NODES))
+            self._cut({link for name in far for link in ((name, "t440"), ("t440", name))}, back)
+        elif away == "off":
+            self.power_of_witness(node, back)
+        else:
+            self.state_lost(node, back)
+
 
 async def _history(world: World) -> None:
     """Start, suffer, recover."""
@@ -204,6 +312,8 @@ async def _history(world: World) -> None:
     world.thaw()
     for node in world.nodes.values():
         node.boot()
+    world.witness.plug = "works"
+    world.witness.observe(False)
     world.witness.start()
     world.witness.request_resume()
     healed = world.now
@@ -229,6 +339,7 @@ def simulated() -> Iterator[VirtualLoop]:
     loop = VirtualLoop()
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(asyncio, "to_thread", _inline))
+        stack.enter_context(mock.patch.object(asyncio, "create_subprocess_exec", _program))
         stack.enter_context(mock.patch.object(daemon, "run", _command))
         stack.enter_context(mock.patch.object(time, "time", wall_seconds))
         for module in (daemon, coordinator, store):

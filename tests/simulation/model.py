@@ -484,8 +484,8 @@ def _ago(moment: float | None, now: int) -> float | None:
 
 
 def _record_key(record: Record, base: int) -> tuple[Any, ...]:
-    steps = (record.prepared, record.synced, record.rescue)
-    return record.epoch - base, record.holder, record.vacant, record.target, *steps
+    steps = (record.target, record.prepared, record.synced, record.rescue, record.adopted or record.epoch == 0)
+    return record.epoch - base, record.holder, record.vacant, *steps
 
 
 def _node_key(node: Node, now: int, base: int) -> tuple[Any, ...]:
@@ -502,7 +502,7 @@ def _seen_key(seen: Sighting, boot: int, now: int, base: int) -> tuple[Any, ...]
         return min(seen.failures, 1), _ago(seen.heard_at, now)
     probe = seen.probe
     return (
-        (_ago(seen.heard_at, now), _ago(seen.heard_since, now)),
+        (_ago(seen.heard_at, now), _ago(seen.heard_since, now), _ago(seen.fit_since, now)),
         (probe["epoch"] - base, probe["term"] - base, probe["role"]),
         (probe["stamp"][0] == boot, _ago(probe["stamp"][1], now)),
         max(0.0, seen.promised_until - now),

@@ -22,14 +22,15 @@ from typing import Any
 
 from disks import Folder, Shelf
 from dualjoe.health import Limits
+from dualjoe.lease import NodeState
 from dualjoe.pair import Record
 from dualjoe.timing import Timing
-from dualjoe.wire import Refused
+from dualjoe.wire import Refused, Stamp
 from dualjoe_guard import epochs
 from dualjoe_guard.daemon import PEER_SECONDS, TICK_SECONDS, WATCH_SECONDS, Guard
 from dualjoe_guard.gateway import Command, Gateway, UnitState
 from dualjoe_guard.settings import Settings as GuardSettings
-from dualjoe_watchdog.coordinator import Coordinator
+from dualjoe_watchdog.coordinator import FRESH_SECONDS, Coordinator
 from dualjoe_watchdog.nodes import Unreachable
 from dualjoe_watchdog.settings import NodeSettings, Settings, TimingSettings
 from dualjoe_watchdog.telegram import Outbox
@@ -40,11 +41,14 @@ TIMING = Timing()
 UNIT_STOP_SECONDS = 6.0  # openclaw_stop_seconds: systemd's own limit for a stop
 DRIFT = 0.005  # either way, so that two clocks differ by at most 1 %
 CRON_SECONDS = 300.0
+FENCE_SECONDS = 15.0  # the fence hook must have ended by then
 PLANNED = ("moving", "failing_back")  # situations in which Joe could have stayed where he was
 KILL_SECONDS = 0.05  # from systemd's watchdog to the gateway's end; 0.01 to 0.03 measured
 # After a frozen machine goes on, its old gateway may run so long: to the guard's next tick, or until systemd, whose
 # watchdog comes first as a rule, has killed guard and gateway.
 RESUME_SECONDS = TICK_SECONDS + KILL_SECONDS
+# A grant leaves on a look at the node that is no older than this, so that nearly the whole lease is left for the start.
+STAMP_SECONDS = FRESH_SECONDS + TIMING.verb_timeout
 
 
 class Violation(Exception):
@@ -69,6 +73,8 @@ class World:
         self._overlap_since: float | None = None
         self.steps: list[str] = []  # what could be interrupted, in order
         self.interrupt: tuple[int, Callable[[], None]] | None = None  # after how many steps, and by what
+        self.terms: dict[int, str] = {}  # epoch -> the node that began a term of that number
+        self.excused_until = 0.0  # an operator's word was wrong, and until then two are not the machines' fault
         self.nodes = {name: Node(self, name) for name in NODES}
         self.witness = Witness(self)
 
@@ -111,12 +117,13 @@ class World:
         """Never two, but for what cannot be helped after a resume."""
         executing = [node for node in self.nodes.values() if node.gateway.alive and not node.frozen]
         if len(executing) < 2:
-            if self._overlap_since is not None:
+            if self._overlap_since is not None and not self.excused_until:
                 self.resume_overlap = max(self.resume_overlap, self.now - self._overlap_since)
                 self.note(f"two gateways ran for {self.now - self._overlap_since:.3f} s after a resume")
             self._overlap_since = None
             return
         ends = [node.resume_ends for node in executing if node.resume_ends > self.now]
+        ends += [self.excused_until] if self.excused_until > self.now else []
         if not ends:
             self.broke("two gateways: pc-a, pc-b")
         elif self._overlap_since is None:
@@ -138,9 +145,13 @@ class World:
         return any(node.gateway.ready for node in self.nodes.values())
 
     def settled(self) -> bool:
-        """Whether Joe answers, and the witness knows where."""
-        known = self.witness.coordinator is not None and self.witness.coordinator.record.holder
-        return self.served() and self.running == {known}
+        """Whether Joe answers, and the witness knows where, and in which term."""
+        if self.witness.coordinator is None or not self.served():
+            return False
+        record = self.witness.coordinator.record
+        holder = self.nodes.get(record.holder or "")
+        held = None if holder is None or holder.guard is None else holder.guard.state.lease
+        return held is not None and self.running == {record.holder} and held.epoch == record.epoch
 
     def later(self, seconds: float, work: Callable[[], None]) -> asyncio.Task[None]:
         """Something that no machine does."""
@@ -291,14 +302,16 @@ class Node(Machine):
         self.guard: Guard | None = None
         self.hung = False
         self.up = False
+        self.kept_off = False  # the operator, who has given her word that it is off, switches it on when she likes
         self._resumed_at = float("-inf")
         self._of_guard: set[asyncio.Task[Any]] = set()
-        self._epoch = 0
+        self._epoch = self._term = 0
+        self._lapsing: tuple[int, float] | None = None  # the term at hand that is over, and since when its peer knows
 
     # ---- the machine
 
     def boot(self) -> None:
-        if not self.up:
+        if not self.up and not self.kept_off:
             self._world.note(f"{self.name}: boots")
             self.up = True
             self._boot_id, self._clock = str(uuid.UUID(int=self._world.random.getrandbits(128))), Clock(self._world)
@@ -331,6 +344,15 @@ class Node(Machine):
     def resume_ends(self) -> float:
         """Until when a gateway that was frozen with its machine may still run."""
         return self._resumed_at + RESUME_SECONDS if self.gateway.started_at < self._resumed_at else float("-inf")
+
+    def switch_off(self) -> None:
+        """By hand, until ``switch_on``."""
+        self.crash()
+        self.kept_off = True
+
+    def switch_on(self) -> None:
+        self.kept_off = False
+        self.boot()
 
     # ---- the guard
 
@@ -368,13 +390,35 @@ class Node(Machine):
         self._guards(self._often(WATCH_SECONDS, self.guard.watch))
         self._guards(self._often(settings.promise_interval_seconds, self.guard.ask_for_promise))
         self._guards(self._often(settings.peer_interval_seconds, self.guard.look_at_peer))
+        self._guards(self._often(TIMING.ttl / 2, self.guard.tell_peer))
 
     async def _tick(self) -> None:
         while True:
             if not self.hung and self.guard is not None:
                 self.guard.tick()
                 self._epoch = max(self._epoch, self.guard.state.epoch)
+                self._judge_term(self.guard.state)
             await asyncio.sleep(TICK_SECONDS)
+
+    def _judge_term(self, state: NodeState) -> None:
+        """A number is one node's; and a term that is over, as the peer knows, ends with the lease at hand."""
+        if state.term != self._term:
+            self._term = state.term
+            if self._world.terms.setdefault(state.term, self.name) != self.name:
+                self._world.broke(f"{self.name} begins term {state.term}, which {self.peer_name} has served")
+        held = state.lease
+        if held is None or held.forced or held.paused_until or self._world.nodes[self.peer_name]._epoch <= held.epoch:
+            self._lapsing = None
+        elif self._lapsing is None or self._lapsing[0] != held.epoch:
+            self._lapsing = held.epoch, self._world.now
+        elif self._world.now - self._lapsing[1] > TIMING.quiet_seconds:
+            self._world.broke(f"{self.name} goes on with term {held.epoch}, which is over, as {self.peer_name} knows")
+
+    @property
+    def forced(self) -> bool:
+        """Whether it runs on an operator's word."""
+        held = None if self.guard is None else self.guard.state.lease
+        return held is not None and held.forced
 
     async def _often(self, seconds: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         while True:
@@ -452,6 +496,8 @@ class Node(Machine):
         work = self._guards(self.guard._reply(dict(message, **{"as": caller}), 0))
         with suppress(asyncio.CancelledError):
             reply = dict(await work)
+            if caller == "witness" and verb != "probe" and reply.get("ok") is True:
+                self._lapsing = None  # the witness knows of its term, and lets it go on
             self._world.step(f"{self.name} answers: {verb}" if verb else "")
             return reply
         return None
@@ -494,6 +540,7 @@ class Network:
     def __init__(self, world: World) -> None:
         self._world = world
         self.cut: set[tuple[str, str]] = set()
+        self.sure: set[tuple[str, str]] = set()  # links that are good, whatever happens to the others
         self.sent: list[tuple[str, dict[str, Any]]] = []  # to whom, what: for a story in which it comes again
         self.calm()
 
@@ -506,11 +553,13 @@ class Network:
         self.loss = self.late = 0.0
 
     def _arrives(self, source: str, target: str) -> bool:
-        return (source, target) not in self.cut and self._world.random.random() >= self.loss
+        lost = (source, target) in self.cut or self._world.random.random() < self.loss
+        return (source, target) in self.sure or not lost
 
-    def _delay(self) -> float:
+    def _delay(self, source: str, target: str) -> float:
         random = self._world.random
-        return random.uniform(5, 60) if random.random() < self.late else random.uniform(0.002, 0.2)
+        late = random.random() < self.late and (source, target) not in self.sure
+        return random.uniform(5, 60) if late else random.uniform(0.002, 0.2)
 
     async def ask_peer(self, node: str, message: dict[str, Any]) -> dict[str, Any]:
         """A guard's question to the other's."""
@@ -525,6 +574,8 @@ class Network:
         world = self._world
         world.messages += 1
         self.sent.append((node, message))
+        if message["verb"] == "grant":
+            world.witness.judge_stamp(world.nodes[node], message["stamp"])
         reply: asyncio.Future[dict[str, Any]] = world.loop.create_future()
         for _ in range(2 if world.random.random() < self.late else 1):
             delivery = self._deliver(source, node, message, reply)
@@ -544,12 +595,12 @@ class Network:
         # A message under way arrives even when its sender is gone meanwhile.
         if not self._arrives(source, node):
             return
-        await asyncio.sleep(self._delay())
+        await asyncio.sleep(self._delay(source, node))
         caller = "witness" if source == "t440" else "peer"
         answer = await self._world.nodes[node].answer(message, caller)
         if answer is None or not self._arrives(node, source):
             return
-        await asyncio.sleep(self._delay())
+        await asyncio.sleep(self._delay(node, source))
         if not reply.done():
             reply.set_result(answer)
 
@@ -586,10 +637,27 @@ class Witness(Machine):
         nodes = [NodeSettings(name=name, address="192.0.2.1") for name in NODES]
         # Waiting for an absent node is for its memory's sake; safety must not depend on it.
         absent_wait = world.random.choice((1, 180))
-        timing = TimingSettings(**vars(TIMING))
-        self._settings = Settings(
-            pair="joe", primary=nodes[0], standby=nodes[1], timing=timing, holddown=60, absent_wait=absent_wait
+        plug = ("plug",) if world.random.random() < 0.5 else ()
+        self.plug = "works"  # what the fence hook does: histories.PLUGS
+        self.settings = Settings(
+            pair="joe",
+            primary=nodes[0],
+            standby=nodes[1],
+            timing=TimingSettings(**vars(TIMING)),
+            holddown=60,
+            absent_wait=absent_wait,
+            fence_command=plug,
+            fence_timeout=FENCE_SECONDS,
         )
+        self._thawed_at = float("-inf")
+
+    def observe(self, yes: bool) -> None:
+        """Ada changes the mode, which restarts the watchdog."""
+        self.settings = self.settings.model_copy(update={"mode": "observe" if yes else "act"})
+        self._world.note(f"t440: mode {self.settings.mode}")
+        if self.coordinator is not None and not self.frozen:
+            self.crash()
+            self.start()
 
     def start(self) -> None:
         """systemd starts the watchdog."""
@@ -599,7 +667,7 @@ class Witness(Machine):
             store = self.disk.store
             self.coordinator = self.context.run(
                 lambda: Coordinator(
-                    self._settings,
+                    self.settings,
                     store,
                     Outbox(None, store),
                     lines,
@@ -628,6 +696,24 @@ class Witness(Machine):
         """For the end of it."""
         self.asked(lambda coordinator: coordinator.request_resume("ada", dry_run=False))
 
+    def declare_off(self, node: str) -> None:
+        """That a node is off."""
+        self.asked(lambda coordinator: coordinator.declare_off(node, "ada", dry_run=False))
+
+    def judge_stamp(self, node: Node, stamp: str) -> None:
+        """A grant leaves soon after its node was looked at."""
+        seen = Stamp.parse(stamp)
+        if node.guard is None or seen.boot_id != node.guard.state.boot_id or self._world.now - self._thawed_at < 1:
+            return
+        age = (node.guard._clock() - seen.nanoseconds) / 1e9
+        if age > STAMP_SECONDS:
+            self._world.broke(f"{node.name} is granted on a look at it that is {age:.1f} s old")
+
+    def thaw(self) -> None:
+        if self.frozen:
+            self._thawed_at = self._world.now
+        super().thaw()
+
     def _stored(self, record: Any) -> None:
         if record.epoch < self._epoch:
             self._world.broke(f"the witness's epoch went back from {self._epoch} to {record.epoch}")
@@ -642,9 +728,24 @@ class Witness(Machine):
             self._let_down = node
         elif kind == "revoke" and self.coordinator is not None:
             self._moved_for = self.coordinator.decision.situation
-        elif kind == "grant" and node is not None:
+        if kind in ("grant", "revoke", "fence") and node is not None:
+            self._judge_observing(kind, node)
+        if kind == "grant" and node is not None:
             self._judge(node)
         self._world.step("t440 event told")
+
+    def _judge_observing(self, verb: str, node: str) -> None:
+        """In observe mode nobody is moved but by people, and nobody is switched off."""
+        assert self.coordinator is not None
+        if not self.coordinator.policy.observe:
+            return
+        moved = {
+            "fence": True,
+            "revoke": self._record.move_by == "witness" and self.coordinator.decision.situation != "stray",
+            "grant": self._before.holder not in (None, node),
+        }
+        if moved[verb]:
+            self._world.broke(f"the watchdog, which is to observe, sends {verb} to {node}")
 
     def _judge(self, node: str) -> None:
         """A grant must not put older memory before newer that is at hand."""
@@ -652,8 +753,6 @@ class Witness(Machine):
         other = self._world.nodes[self._world.nodes[node].peer_name]
         let_down, self._let_down = self._let_down, None
         seen = self.coordinator.sightings[other.name]
-        if self._world.nodes[node].term == other.term:
-            return  # an empty T440 that did not reach the other node began its term again: nothing tells which is newer
         mine, newest = self._world.nodes[node].memory, other.memory
         if self._before.vacant and self._before.target == node and self._moved_for in PLANNED:
             # Joe could have stayed, so all of the memory comes along; only a node gone for certain cannot give it.

@@ -266,10 +266,13 @@ def silent_for(guard: Guard, seconds: float) -> None:
 
 
 async def test_force_is_refused_while_anyone_else_is_there(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    epochs.store(settings.root / "epoch.json", 3, 3)
     guard = Guard(settings, SlowSystemd([]), str(uuid.uuid4()))
-    answer = wire.ok()
+    answer, witness_is_back = wire.ok(), False
 
     async def peer(_message: dict[str, Any]) -> dict[str, Any]:
+        if witness_is_back:
+            await guard._reply({**wire.request("probe"), "as": "witness"}, 0)
         return answer
 
     monkeypatch.setattr(guard, "ask_peer", peer)
@@ -281,6 +284,9 @@ async def test_force_is_refused_while_anyone_else_is_there(settings: Settings, m
     assert (await guard._reply(dict(raw), 0))["error"] == "peer_alive"
     for uid, caller in ((65534, {}), (0, {"as": "witness"}), (0, {"as": "peer"})):
         assert (await guard._reply({**raw, **caller}, uid))["error"] == "not_allowed"
+    silent_for(guard, 120)
+    answer, witness_is_back = wire.Refused("unreachable", "").reply(), True
+    assert (await guard._reply(dict(raw), 0))["error"] == "witness_alive"
     assert guard.state.lease is None
 
 
@@ -308,12 +314,12 @@ async def test_a_forced_term_ends_when_the_peer_is_active_as_well(
     watching.cancel()
     assert (reply["ok"], reply["changed"], reply["gateway"]) == (True, True, "ready")
     assert (await guard._reply(wire.request("force"), 0))["changed"] is False
-    assert epochs.load(settings.root / "epoch.json")[:2] == (1003, 1003)
-    await guard.look_at_peer()
-    await guard.look_at_peer()
+    assert epochs.load(settings.root / "epoch.json")[:2] == (2000, 2000)
+    await guard.tell_peer()
+    await guard.tell_peer()
     assert (guard.state.lease is None, gateway.now) == (False, "active")
-    assert asked[-1] == wire.request("promise", epoch=1003, ttl=60)
-    await guard.look_at_peer()
+    assert asked[-1] == wire.request("promise", epoch=2000, ttl=60)
+    await guard.tell_peer()
     assert (guard.state.lease, gateway.now) == (None, "inactive")
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 from dualjoe import lease
+from dualjoe.leap import LEAP, leap
 from dualjoe.lease import SECOND, Lease, NodeState
 from dualjoe.wire import Refused, Request, Stamp
 
 BOOT = "6c7d3d9e-0000-4000-8000-000000000001"
 STOP = 6 * SECOND
+NAMES = ("pc-a", "pc-b")
 
 
 def at(seconds: float) -> int:
@@ -226,21 +228,21 @@ def test_an_old_end_does_not_end_a_new_pause() -> None:
 
 
 def test_a_forced_term_has_no_end_and_an_epoch_that_nobody_else_can_have() -> None:
-    forced = lease.force(node(4), at(100))
-    assert forced.epoch == forced.term == 4 + lease.FORCED_LEAP
+    forced = lease.force(node(4), at(100), *NAMES)
+    assert forced.epoch == forced.term == leap(4, *NAMES, forced=True) > 4 + LEAP
     assert lease.duty(forced, at(10**7), STOP) == "run"
     assert lease.seconds_left(forced, at(100)) is None
 
 
 def test_the_witness_s_first_renewal_makes_a_forced_term_an_ordinary_one() -> None:
-    forced = lease.force(node(4), at(100))
+    forced = lease.force(node(4), at(100), *NAMES)
     renewed = lease.renew(forced, asked("renew", forced.epoch, 500), at(501))
     assert renewed.lease == Lease(forced.epoch, at(530))
 
 
 def test_who_has_given_its_word_is_not_forced_while_it_counts() -> None:
     promised = lease.promise(node(4), asked("promise", 5, 0), at(100), MARGIN)
-    assert refusal(lease.force, promised, at(135)) == "promised"
-    assert lease.force(promised, at(135.4)).lease is not None
-    assert lease.force(paused(node(4), pausing(5, 100), 101), at(102)).held_until == 0
-    assert refusal(lease.force, node(4, 120), at(100)) == "active"
+    assert refusal(lease.force, promised, at(135), *NAMES) == "promised"
+    assert lease.force(promised, at(135.4), *NAMES).lease is not None
+    assert lease.force(paused(node(4), pausing(5, 100), 101), at(102), *NAMES).held_until == 0
+    assert refusal(lease.force, node(4, 120), at(100), *NAMES) == "active"

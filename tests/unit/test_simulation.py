@@ -12,6 +12,7 @@ import histories
 import mutants
 import pytest
 import search
+import stories
 import world as simulated
 import yaml
 from ansible_collections.dualjoe.ha.plugins.filter import timing_mistakes as timing_filter
@@ -115,10 +116,10 @@ def test_two_of_three_are_enough(story: Any) -> None:
         assert history.violation is None
 
 
-@pytest.mark.parametrize("name", mutants.STORIES)
+@pytest.mark.parametrize("name", stories.STORIES)
 def test_a_story_ends_well(name: str) -> None:
     for seed in range(3):
-        assert histories.explore(seed, mutants.STORIES[name]).violation is None
+        assert histories.explore(seed, stories.STORIES[name]).violation is None
 
 
 def there_and_back_by(wrong_clocks: bool) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from dualjoe import takeover
+from dualjoe.leap import LEAP, leap
 from dualjoe.pair import Action, Pause, Policy, Record, Sighting, World
 from dualjoe.takeover import (
     decide,
@@ -50,6 +51,9 @@ def world(a: Sighting, b: Sighting, **more: Any) -> World:
 HOME = Record(7, A)
 AWAY = Record(7, B)
 EMPTY = Record()
+
+
+FAR = leap(7, B, A, forced=False)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +131,7 @@ EMPTY = Record()
             EMPTY,
             world(gone(A), seen(B), started_at=NOW - 180, last_lease_sent_at=None),
             "granting",
-            [Action("grant", B, 8)],
+            [Action("grant", B, FAR)],
         ),
     ],
 )
@@ -440,3 +444,48 @@ def test_the_documented_table_is_the_module_s_own() -> None:
     for words, when, action in table:
         assert f"| `{'`, `'.join(words.split(', '))}` | {when} | {action} |" in page
     assert {word for row in table for word in row[0].split(", ")} == situations()
+
+
+# Terms that the witness cannot know of
+
+
+def just_booted(node: str, seconds: float = 5) -> Sighting:
+    return replace(seen(node), heard_since=NOW - 900, fit_since=NOW - seconds)
+
+
+@pytest.mark.parametrize("record", [HOME, Record(7, vacant=True), Record(7, vacant=True, target=A), EMPTY])
+def test_a_node_that_has_just_booted_may_not_know_yet_that_its_peer_runs_on_an_operator_s_word(record: Record) -> None:
+    long_gone = replace(gone(B), heard_at=NOW - 600)
+    for other in (long_gone, Sighting(B, failures=9), replace(seen(B), heard_at=NOW - 16)):
+        waiting = decide(record, world(just_booted(A), other, last_lease_sent_at=NOW - 900), POLICY)
+        assert (waiting.situation, waiting.actions, waiting.record.holder) == ("settling", (), record.holder)
+        later = decide(record, world(just_booted(A, QUIET), other, last_lease_sent_at=NOW - 900), POLICY)
+        assert [action.verb for action in later.actions] == ["grant"]
+
+
+def test_whom_the_witness_has_just_heard_nobody_has_forced() -> None:
+    assert decide(HOME, world(just_booted(A), seen(B)), POLICY).situation == "regranting"
+
+
+def grants(record: Record, the_world: World) -> int:
+    (action,) = decide(record, the_world, POLICY).actions
+    assert action.verb == "grant"
+    return action.epoch
+
+
+def test_a_witness_without_a_record_that_hears_one_node_leaps() -> None:
+    alone = world(seen(A), gone(B, epoch=9), last_lease_sent_at=NOW - 900)
+    adopted = decide(EMPTY, world(seen(A), gone(B), started_at=NOW - 1), POLICY).record
+    assert (adopted.epoch, adopted.adopted) == (7, True)
+    first = decide(EMPTY, alone, POLICY)
+    assert first.record.epoch == grants(adopted, alone) == leap(7, A, B, forced=False) > 7 + LEAP
+    assert grants(replace(first.record, holder=None, vacant=True), alone) == first.record.epoch + 1, "once is enough"
+    nothing = world(seen(A, epoch=0), Sighting(B, failures=9), last_lease_sent_at=NOW - 900)
+    assert grants(EMPTY, nothing) == leap(0, A, B, forced=False)
+
+
+def test_a_witness_without_a_record_that_hears_both_nodes_counts_on() -> None:
+    both = world(seen(A), seen(B, epoch=6), last_lease_sent_at=NOW - 900)
+    assert grants(EMPTY, both) == 8
+    early = world(seen(A), replace(seen(B), heard_at=NOW - 14), started_at=NOW - 40, last_lease_sent_at=None)
+    assert grants(EMPTY, early) == leap(7, A, B, forced=False), "a late grant may have reached the peer since"

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from .leap import leap
 from .timing import DRIFT
 from .wire import Refused, Request, Stamp
 
 SECOND = 1_000_000_000
 FOREVER = 2**62  # the deadline of a term on the operator's word; nanoseconds
-FORCED_LEAP = 1000  # a forced epoch is so far above what this node knows: there may have been terms it never heard of
 
 
 @dataclass(frozen=True)
@@ -112,16 +112,16 @@ def _term(state: NodeState, lease: Lease) -> NodeState:
     return replace(state, epoch=lease.epoch, term=lease.epoch, lease=lease, hold=0, held_until=0)
 
 
-def force(state: NodeState, now: int) -> NodeState:
-    """Begin a term on the operator's word that the peer is off and stays off. It ends with the guard, the boot, a
-    revoke, or when the peer turns out to be active. The word counts against a pause, which may last for days, but not
-    against a promise, which the peer has asked for within the last lease."""
+def force(state: NodeState, now: int, node: str, peer: str) -> NodeState:
+    """Begin a term on the operator's word that the peer is off. It ends with the guard, the boot, a revoke, or when the
+    peer turns out to be active. The word counts against a pause, which may last for days, but not against a promise,
+    which the peer has asked for within the last lease. There may have been terms that this node never heard of."""
     if state.lease is not None:
         raise Refused("active", f"this node is active with epoch {state.lease.epoch}")
     if state.promised_until > now:
         told = f"this node's promise to its peer binds it for {(state.promised_until - now) / SECOND:.0f} s more"
         raise Refused("promised", f"{told}: the peer may have been alive a moment ago; try again then")
-    return _term(state, Lease(state.epoch + FORCED_LEAP, FOREVER, forced=True))
+    return _term(state, Lease(leap(state.epoch, node, peer, forced=True), FOREVER, forced=True))
 
 
 def revoke(state: NodeState, request: Request) -> NodeState:

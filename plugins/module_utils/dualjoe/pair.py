@@ -32,7 +32,8 @@ class Record:
     it has fetched all of it. ``rescue``: it takes over from a node that cannot serve, so Joe does not go back there for
     the sake of memory that cannot be fetched. ``home_hold``: an operator moved Joe away from home, so no automatic
     failback. ``quiet``: the longest that a lease granted in this term may need to be over, in seconds, also when the
-    timing is changed meanwhile. ``failovers``: when the latest ones were, in seconds of the wall clock.
+    timing is changed meanwhile. ``failovers``: when the latest ones were, in seconds of the wall clock. ``adopted``:
+    there was no record, and ``epoch`` is only the highest that a node has told since.
     """
 
     epoch: int = 0
@@ -48,6 +49,7 @@ class Record:
     pause: Pause | None = None
     quiet: float = 0.0
     failovers: tuple[float, ...] = ()
+    adopted: bool = False
 
 
 @dataclass(frozen=True)

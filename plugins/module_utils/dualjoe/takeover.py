@@ -31,6 +31,7 @@ fencing            holder silent, its peer misses it too, a hook   fence it; the
 silent             holder silent, its lease may still run          wait
 failing_over       holder silent, its lease surely over            grant the other node
 promised           a grant is due, its node is bound by a promise  wait: the peer is alive for it
+settling           a grant is due, the peer was not heard lately   wait until its node must know of a forced term
 nobody_fit         a grant is due, no node is fit                  wait
 paused, observing  a move is due that nobody asked for             renew the holder, and say so
 =================  ==============================================  =================================================
@@ -45,6 +46,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from .leap import leap
 from .pair import Action, Decision, Pause, Policy, Record, Sighting, World
 
 WITNESS = "witness"  # who asked for a move that nobody asked for
@@ -113,6 +115,7 @@ def _adopt(record: Record, world: World) -> Record:
                 vacant=False,
                 synced=False,
                 pause=record.pause or _told_pause(s, world),
+                adopted=record.adopted or record.epoch == 0,
             )
         elif s.heard and s.active and s.epoch == record.epoch and record.holder is None and not record.vacant:
             record = replace(record, holder=s.node)
@@ -187,7 +190,11 @@ def _grant(record: Record, node: str, world: World, policy: Policy, situation: s
         other = policy.other(node)
         told = f"{node} has promised {other} not to take over for {left:.0f} s more"
         return Decision(record, "promised", f"{told} ({reason})")
-    epoch = record.epoch + 1
+    left = _untold_until(node, world, policy) - world.now
+    if left > 0:
+        told = f"{policy.other(node)} may run on an operator's word, of which {node} would know in {left:.0f} s"
+        return Decision(record, "settling", f"{told} ({reason})")
+    epoch = _next_epoch(record, node, world, policy)
     stored = Record(
         epoch=epoch,
         holder=node,
@@ -197,6 +204,29 @@ def _grant(record: Record, node: str, world: World, policy: Policy, situation: s
         failovers=_with_failover(record, world) if situation == "failing_over" else record.failovers,
     )
     return Decision(stored, situation, reason, (Action("grant", node, epoch),))
+
+
+def _untold_until(node: str, world: World, policy: Policy) -> float:
+    """Until when the peer may run on an operator's word without this node's knowledge.
+
+    An operator can force the peer only while this node is off, and while the witness has not been heard there for a
+    TTL. After this node's boot, the peer has it promise within half a TTL.
+    """
+    sighting, peer = world.sightings[node], world.sightings[policy.other(node)]
+    if peer.heard_at is not None and world.now - peer.heard_at < policy.timing.ttl / 2:
+        return world.now
+    since = world.now if sighting.fit_since is None else sighting.fit_since
+    return since + policy.timing.quiet_seconds
+
+
+def _next_epoch(record: Record, node: str, world: World, policy: Policy) -> int:
+    """One above the record's; but far above where the record is new and the peer, which may know of later terms or be
+    about to be told of one, has not been heard since a grant of a lost record could last come into force."""
+    peer = world.sightings[policy.other(node)]
+    told = peer.heard and (peer.heard_at or 0) >= world.started_at + policy.timing.ttl
+    if told or not (record.adopted or record.epoch == 0):
+        return record.epoch + 1
+    return leap(record.epoch, node, peer.node, forced=False)
 
 
 def _with_failover(record: Record, world: World) -> tuple[float, ...]:

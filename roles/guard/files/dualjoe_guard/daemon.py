@@ -268,14 +268,22 @@ class Guard:
         """Begin a term on the operator's word that the peer is off. What can be seen of that is looked at first."""
         if self._forced:
             return wire.ok(epoch=self.state.epoch, gateway=self.health.state, changed=False)
+        self._refuse_beside_witness()
+        answer = await self.ask_peer(wire.request("probe"))
+        if answer.get("error") != "unreachable":
+            raise Refused("peer_alive", f"{self.settings.peer} answers, so it is not off: switch it off first")
+        return dict(await self._begin(self._forced_term), changed=True)
+
+    def _forced_term(self, now: int) -> lease.NodeState:
+        """T440 may have come back while the peer was asked: whom it has heard, it takes for passive for a while."""
+        self._refuse_beside_witness()
+        return lease.force(self.state, now, self.settings.node, self.settings.peer)
+
+    def _refuse_beside_witness(self) -> None:
         silent = self._seconds() - self._witness_at
         if silent < self.settings.ttl_seconds:
             told = f"the watchdog on T440 was heard {silent:.0f} s ago"
             raise Refused("witness_alive", f"{told}: have it move Joe, with failover.yml without force")
-        answer = await self.ask_peer(wire.request("probe"))
-        if answer.get("error") != "unreachable":
-            raise Refused("peer_alive", f"{self.settings.peer} answers, so it is not off: switch it off first")
-        return dict(await self._begin(lambda now: lease.force(self.state, now)), changed=True)
 
     async def _begin(self, begun: Callable[[int], lease.NodeState]) -> dict[str, Any]:
         """A term: store it, publish the memory, start the gateway, return when it is ready."""
@@ -409,14 +417,14 @@ class Guard:
 
     async def look_at_peer(self) -> None:
         """Does the peer's guard answer? It is told as the second opinion in probes."""
-        if self._forced:
-            await self._tell_peer()
-            return
-        self.peer_reachable = (await self.ask_peer(wire.request("probe"))).get("ok") is True
+        if not self._forced:  # otherwise it is seen by ``tell_peer``
+            self.peer_reachable = (await self.ask_peer(wire.request("probe"))).get("ok") is True
 
-    async def _tell_peer(self) -> None:
+    async def tell_peer(self) -> None:
         """On the operator's word alone the peer should be off. Where it is not, it learns of this term by a promise;
         and where it is active itself, the word was wrong, and two are one too many."""
+        if not self._forced:
+            return
         epoch = self.state.epoch
         reply = await self.ask_peer(wire.request("promise", epoch=epoch, ttl=self.settings.ttl_seconds))
         self.peer_reachable = reply.get("error") != "unreachable"
@@ -529,6 +537,7 @@ class Guard:
             asyncio.create_task(self._keep_watch()),
             asyncio.create_task(_every(self.settings.peer_interval_seconds, self.look_at_peer)),
             asyncio.create_task(_every(self.settings.promise_interval_seconds, self.ask_for_promise)),
+            asyncio.create_task(_every(self.settings.ttl_seconds / 2, self.tell_peer)),
             asyncio.create_task(_every(TELL_SECONDS, self.tell_people)),
             asyncio.create_task(_every(WATCH_SECONDS, self.reload_when_asked)),
             asyncio.create_task(done.wait()),
