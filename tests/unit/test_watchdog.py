@@ -188,19 +188,17 @@ async def test_a_fence_hook_ends_the_wait_only_when_it_says_so(pair: Pair, tmp_p
         hook.write_text(f"#!/bin/sh\necho $1 >> {tmp_path}/fenced\n{script}\n")
         hook.chmod(0o755)
     pair.guards["pc-b"].more["peer_reachable"] = False
-    timing = TIMING.model_copy(update={"ttl": 2.5})
-    async with pair.watched(fence_command=(str(hook),), fence_timeout=0.3, timing=timing) as watchdog:
-        await until(lambda: watchdog.decision.situation == "home")
+    timing = TIMING.model_copy(update={"ttl": 5})  # long enough to ask the hook before it, also on a busy computer
+    timeout = 30 if script == "exit 0" else 0.3
+    async with pair.watched(fence_command=(str(hook),), fence_timeout=timeout, timing=timing) as watchdog:
+        await until(lambda: watchdog.decision.situation == "home", 30)
         await pair.switch_off("pc-a")
-        if script == "exit 0":
-            await until(lambda: pair.guards["pc-b"].active, 4)
+        told = "fenced" if script == "exit 0" else "not_fenced"
+        await until(lambda: any(event["kind"] == told for event in watchdog.store.events(100)), 30)
+        assert not pair.guards["pc-b"].active
+        assert watchdog.record.vacant == (script == "exit 0")
+        if script is not None:
             assert (tmp_path / "fenced").read_text() == "pc-a\n"
-        else:
-            await until(lambda: any(event["kind"] == "not_fenced" for event in watchdog.store.events(100)), 4)
-            assert not pair.guards["pc-b"].active
-            await until(lambda: pair.guards["pc-b"].active)
-    told = next(event for event in watchdog_events(pair) if event["kind"] == "failover")["data"]
-    assert (told["detection_seconds"] + told["wait_seconds"] < 2.5) == (script == "exit 0")
 
 
 # Alerts
