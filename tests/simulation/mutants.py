@@ -335,9 +335,13 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "a grant needs no higher epoch": _in_story("a grant comes again", _swap(lease, "grant", _grant_any_epoch)),
     "a node takes over in spite of its promise": _in_seed(0, _promises_for_nothing),
-    "a promise is forgotten when the guard starts": _in_seed(61, _swap(lease, "started", _free_at_start)),
-    "a promise ends before the lease that it lets go on": _in_seed(51, _swap(lease, "hold_ns", _short_promise)),
-    "a promise's epoch is not kept": _in_seed(61, _swap(lease, "promise", _promise_unstored)),
+    "a promise is forgotten when the guard starts": _in_story(
+        "promises, and a restart", _swap(lease, "started", _free_at_start)
+    ),
+    "a promise ends before the lease that it lets go on": _in_story(
+        "promises, and a restart", _swap(lease, "hold_ns", _short_promise)
+    ),
+    "a promise's epoch is not kept": _in_story("promises, and a restart", _swap(lease, "promise", _promise_unstored)),
     "a promise for a term that is over": _in_story(
         "a forced term is over", _swap(lease, "promise", _promise_any_epoch)
     ),
