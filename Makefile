@@ -1,6 +1,6 @@
 # `make` lists what there is. Everything lives in .venv, .cache and lab/.state.
 SCENARIO ?= default
-SEEDS ?= 300
+SEEDS ?= 200
 FAULTS ?= all
 ROUNDS ?= 5
 GATEWAY ?= stand-in
@@ -46,7 +46,7 @@ types: venv ## mypy --strict
 unit: venv tools ## unit tests
 	@$(BIN)/python tests/run.py unit
 
-simulate: venv ## the shipped guard and watchdog under thousands of faults: SEEDS=300
+simulate: venv ## the shipped guard and watchdog under thousands of faults: SEEDS=200
 	@$(BIN)/python tests/simulation/histories.py --seeds $(SEEDS)
 	@$(BIN)/python tests/simulation/crashes.py
 	@$(BIN)/python tests/simulation/search.py

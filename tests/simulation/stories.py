@@ -135,6 +135,16 @@ async def _granted_and_killed(world: World) -> None:
     await _ends_well(world)
 
 
+async def _promises_and_a_restart(world: World) -> None:
+    """T440 is cut off from PC-A, which lives on PC-B's promises. Then PC-B's guard starts anew."""
+    home, standby = await _serve(world)
+    world.network.cut |= _lines("t440", home.name)
+    await calm(world, 90 + world.random.uniform(0, 20))
+    standby.kill_guard()
+    await calm(world, 60)
+    await _ends_well(world)
+
+
 async def _fetch_fails(world: World) -> None:
     """PC-B is to serve, and cannot fetch PC-A's memory."""
     _, standby = await _serve(world)
@@ -350,6 +360,7 @@ STORIES: dict[str, Story] = {
     "a grant outlives a boot": _grant_outlives_a_boot,
     "a grant is overtaken": _grant_overtaken,
     "granted, and killed": _granted_and_killed,
+    "promises, and a restart": _promises_and_a_restart,
     "a fetch fails": _fetch_fails,
     "an empty t440": _empty_witness,
     "an empty t440 after a grant": _empty_witness_after_a_grant,
