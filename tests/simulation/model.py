@@ -484,7 +484,7 @@ def _ago(moment: float | None, now: int) -> float | None:
 
 
 def _record_key(record: Record, base: int) -> tuple[Any, ...]:
-    steps = (record.target, record.prepared, record.synced, record.rescue, record.adopted or record.epoch == 0)
+    steps = (record.target, record.prepared, record.synced, record.rescue, record.unsure)
     return record.epoch - base, record.holder, record.vacant, *steps
 
 

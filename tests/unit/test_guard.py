@@ -314,11 +314,11 @@ async def test_a_forced_term_ends_when_the_peer_is_active_as_well(
     watching.cancel()
     assert (reply["ok"], reply["changed"], reply["gateway"]) == (True, True, "ready")
     assert (await guard._reply(wire.request("force"), 0))["changed"] is False
-    assert epochs.load(settings.root / "epoch.json")[:2] == (2000, 2000)
+    assert epochs.load(settings.root / "epoch.json")[:2] == (10000, 10000)
     await guard.tell_peer()
     await guard.tell_peer()
     assert (guard.state.lease is None, gateway.now) == (False, "active")
-    assert asked[-1] == wire.request("promise", epoch=2000, ttl=60)
+    assert asked[-1] == wire.request("promise", epoch=10000, ttl=60)
     await guard.tell_peer()
     assert (guard.state.lease, gateway.now) == (None, "inactive")
 

@@ -488,4 +488,15 @@ def test_a_witness_without_a_record_that_hears_both_nodes_counts_on() -> None:
     both = world(seen(A), seen(B, epoch=6), last_lease_sent_at=NOW - 900)
     assert grants(EMPTY, both) == 8
     early = world(seen(A), replace(seen(B), heard_at=NOW - 14), started_at=NOW - 40, last_lease_sent_at=None)
-    assert grants(EMPTY, early) == leap(7, A, B, forced=False), "a late grant may have reached the peer since"
+    assert decide(EMPTY, early, POLICY).situation == "settling", "a late grant may have reached the peer since"
+    assert grants(EMPTY, replace(early, sightings={A: seen(A), B: replace(seen(B), heard_at=NOW - 9)})) == 8
+
+
+def test_nobody_is_granted_beside_a_peer_that_is_still_active() -> None:
+    """On an operator's word it has no end of its own: it is revoked, and that takes a while."""
+    forced = seen(B, "active", epoch=5)
+    first = decide(HOME, world(seen(A), forced), POLICY)
+    assert (first.situation, first.actions) == ("stray", (Action("revoke", B, 7),))
+    still = decide(HOME, world(seen(A), forced, busy={B: "revoke"}), POLICY)
+    assert (still.situation, still.actions) == ("stray", ())
+    assert decide(HOME, world(seen(A), seen(B, epoch=5)), POLICY).situation == "regranting"

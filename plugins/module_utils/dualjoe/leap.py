@@ -14,8 +14,8 @@ def leap(epoch: int, node: str, peer: str, *, forced: bool) -> int:
 
     Each node, and each of the two ways not to know, has multiples of LEAP of its own. So two leaps of which neither
     knows the other never end at the same number, from whatever they begin, nor do the terms that are counted on from
-    there.
+    there. An operator's word goes further than a witness without a record, which may have leapt before, unheard.
     """
     lane = 2 * forced + (node > peer)
-    block = epoch // LEAP + 2
+    block = epoch // LEAP + 2 + 2 * LANES * forced
     return (block + (lane - block) % LANES) * LEAP

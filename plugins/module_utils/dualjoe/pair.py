@@ -51,6 +51,11 @@ class Record:
     failovers: tuple[float, ...] = ()
     adopted: bool = False
 
+    @property
+    def unsure(self) -> bool:
+        """There may have been terms that it does not know of."""
+        return self.adopted or self.epoch == 0
+
 
 @dataclass(frozen=True)
 class Sighting:

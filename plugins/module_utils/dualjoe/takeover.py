@@ -30,6 +30,7 @@ alone              holder silent, and so is the other node         wait
 fencing            holder silent, its peer misses it too, a hook   fence it; then nobody holds
 silent             holder silent, its lease may still run          wait
 failing_over       holder silent, its lease surely over            grant the other node
+stray              a grant is due, the peer is still active        wait: it is being revoked
 promised           a grant is due, its node is bound by a promise  wait: the peer is alive for it
 settling           a grant is due, the peer was not heard lately   wait until its node must know of a forced term
 nobody_fit         a grant is due, no node is fit                  wait
@@ -115,7 +116,7 @@ def _adopt(record: Record, world: World) -> Record:
                 vacant=False,
                 synced=False,
                 pause=record.pause or _told_pause(s, world),
-                adopted=record.adopted or record.epoch == 0,
+                adopted=record.unsure,
             )
         elif s.heard and s.active and s.epoch == record.epoch and record.holder is None and not record.vacant:
             record = replace(record, holder=s.node)
@@ -190,10 +191,15 @@ def _grant(record: Record, node: str, world: World, policy: Policy, situation: s
         other = policy.other(node)
         told = f"{node} has promised {other} not to take over for {left:.0f} s more"
         return Decision(record, "promised", f"{told} ({reason})")
+    peer = world.sightings[policy.other(node)]
+    if peer.heard and peer.active:  # on an operator's word it has no end of its own
+        return Decision(record, "stray", f"{peer.node} is still active with epoch {peer.epoch} ({reason})")
     left = _untold_until(node, world, policy) - world.now
     if left > 0:
-        told = f"{policy.other(node)} may run on an operator's word, of which {node} would know in {left:.0f} s"
+        told = f"{peer.node} may run on an operator's word, of which {node} would know in {left:.0f} s"
         return Decision(record, "settling", f"{told} ({reason})")
+    if record.unsure and peer.heard and not _heard_since_settled(peer, world, policy):
+        return Decision(record, "settling", f"{peer.node} is asked once more which terms there were ({reason})")
     epoch = _next_epoch(record, node, world, policy)
     stored = Record(
         epoch=epoch,
@@ -220,13 +226,16 @@ def _untold_until(node: str, world: World, policy: Policy) -> float:
 
 
 def _next_epoch(record: Record, node: str, world: World, policy: Policy) -> int:
-    """One above the record's; but far above where the record is new and the peer, which may know of later terms or be
-    about to be told of one, has not been heard since a grant of a lost record could last come into force."""
+    """One above the record's; but far above where the record is new and the peer may know of later terms."""
     peer = world.sightings[policy.other(node)]
-    told = peer.heard and (peer.heard_at or 0) >= world.started_at + policy.timing.ttl
-    if told or not (record.adopted or record.epoch == 0):
+    if not record.unsure or (peer.heard and _heard_since_settled(peer, world, policy)):
         return record.epoch + 1
     return leap(record.epoch, node, peer.node, forced=False)
+
+
+def _heard_since_settled(peer: Sighting, world: World, policy: Policy) -> bool:
+    """Whether the peer was heard when no grant that a lost record had sent could come into force any more."""
+    return (peer.heard_at or 0) >= world.started_at + policy.timing.ttl
 
 
 def _with_failover(record: Record, world: World) -> tuple[float, ...]:
