@@ -236,21 +236,11 @@ Patch = Callable[[], AbstractContextManager[Any]]
 
 @dataclass(frozen=True)
 class Mutant:
-    """A rule, and where its absence shows; ``quick``: in one history."""
+    """A rule, and where its absence shows."""
 
     patch: Patch
     place: str
     look: Callable[[], str | None]
-    quick: bool = False
-
-
-def _in_seed(number: int, patch: Patch) -> Mutant:
-    return Mutant(patch, f"seed {number}", partial(seed, number), quick=True)
-
-
-def _from_seed(number: int, patch: Patch) -> Mutant:
-    """To be looked for from here on; not where it is known to show."""
-    return Mutant(patch, f"seed {number}", partial(seed, number))
 
 
 def _in_story(name: str, patch: Patch) -> Mutant:
@@ -267,8 +257,8 @@ def _swap(where: Any, name: str, what: Any) -> Patch:
 
 MUTANTS: dict[str, Mutant] = {
     # the witness
-    "the witness does not wait for the lease's end": _in_seed(
-        1, _swap(timing.Timing, "quiet_seconds", property(lambda _timing: 0.0))
+    "the witness does not wait for the lease's end": _in_story(
+        "cut off, with a hung guard", _swap(timing.Timing, "quiet_seconds", property(lambda _timing: 0.0))
     ),
     "no margin for a guard that hangs": _in_search(
         "serving", _swap(timing.Timing, "quiet_seconds", property(lambda self: self.ttl))
@@ -279,7 +269,9 @@ MUTANTS: dict[str, Mutant] = {
     "the record is stored after the grant is sent": _in_story(
         "granted, and killed", _swap(Coordinator, "_store", _store_late)
     ),
-    "the record is stored without waiting for the disk": _in_seed(1, _swap(Store, "__init__", _store_careless)),
+    "the record is stored without waiting for the disk": _in_story(
+        "forced, and all come back", _swap(Store, "__init__", _store_careless)
+    ),
     "a higher epoch that a node tells is not adopted": _in_story(
         "an empty t440", _swap(takeover, "_adopt", lambda record, _world: record)
     ),
@@ -289,9 +281,11 @@ MUTANTS: dict[str, Mutant] = {
     "a planned move goes on after a failed fetch": _in_story(
         "a fetch fails", _swap(takeover, "on_synced", _synced_anyhow)
     ),
-    "the home node goes before the newest memory": _in_seed(21, _swap(takeover, "newest_first", _home_first)),
-    "a grant does not wait for a look at the node": _in_seed(
-        0, _swap(Coordinator, "_must_look_first", lambda *_arguments: False)
+    "the home node goes before the newest memory": _in_story(
+        "a forced term is over", _swap(takeover, "newest_first", _home_first)
+    ),
+    "a grant does not wait for a look at the node": _in_story(
+        "cut off, with a hung guard", _swap(Coordinator, "_must_look_first", lambda *_arguments: False)
     ),
     "a node in a term that is over is not revoked": _in_story(
         "a grant is overtaken", _swap(takeover, "_astray", lambda *_arguments: False)
@@ -319,7 +313,9 @@ MUTANTS: dict[str, Mutant] = {
     "a forced node goes on beside an active peer": _in_story(
         "forced by mistake", _swap(daemon.Guard, "tell_peer", _nothing)
     ),
-    "a forced epoch is the next one": _in_seed(13, _swap(lease, "leap", lambda epoch, *_names, **_forced: epoch + 1)),
+    "a forced epoch is the next one": _in_story(
+        "forced, and all come back", _swap(lease, "leap", lambda epoch, *_names, **_forced: epoch + 1)
+    ),
     "a node that answers is declared off": _in_story(
         "declared off by mistake", _swap(takeover, "declare_off", _declared_off_unseen)
     ),
@@ -329,14 +325,14 @@ MUTANTS: dict[str, Mutant] = {
     "the watchdog acts in observe mode": _in_story("observed", _swap(takeover, "decide", _decide_in_earnest)),
     "the watchdog fences in observe mode": _in_story("observed", _swap(takeover, "_fence", _fence_while_observing)),
     # the guard's decisions
-    "a lease counts from when it arrives, not from its stamp": _from_seed(
-        10, _swap(lease, "_deadline", _deadline_from_now)
+    "a lease counts from when it arrives, not from its stamp": _in_story(
+        "a renewal is late", _swap(lease, "_deadline", _deadline_from_now)
     ),
     "a stamp of another boot counts": _in_story(
         "a grant outlives a boot", _swap(lease, "_deadline", _deadline_of_any_boot)
     ),
     "a grant needs no higher epoch": _in_story("a grant comes again", _swap(lease, "grant", _grant_any_epoch)),
-    "a node takes over in spite of its promise": _in_seed(0, _promises_for_nothing),
+    "a node takes over in spite of its promise": _in_story("promises, and a restart", _promises_for_nothing),
     "a promise is forgotten when the guard starts": _in_story(
         "promises, and a restart", _swap(lease, "started", _free_at_start)
     ),
@@ -348,21 +344,31 @@ MUTANTS: dict[str, Mutant] = {
         "a forced term is over", _swap(lease, "promise", _promise_any_epoch)
     ),
     # the guard and its machine
-    "the guard does not keep the deadline": _in_seed(0, _swap(daemon.Guard, "tick", lambda _guard: None)),
-    "the guard asks its state, not the clock, before a start": _from_seed(
-        3, _swap(daemon.Guard, "_holds", _holds_without_clock)
+    "the guard does not keep the deadline": _in_story(
+        "cut off, with a hung guard", _swap(daemon.Guard, "tick", lambda _guard: None)
     ),
-    "an orderly stop outlasts the lease": _from_seed(
-        0, _swap(daemon.Guard, "_orderly_seconds", lambda guard: guard.settings.stop_seconds)
+    "the guard asks its state, not the clock, before a start": _in_story(
+        "frozen for a minute", _swap(daemon.Guard, "_holds", _holds_without_clock)
     ),
-    "the epoch is not on disk before the answer": _in_seed(0, _swap(epochs, "store", _store_epoch_unsynced)),
-    "a revoke is answered before the gateway is gone": _in_seed(0, _swap(daemon.Guard, "_fence", _fence_unseen)),
-    "the gateway does not stop with its guard": _from_seed(4, _swap(Node, "stop_bound", _nothing)),
-    "systemd's watchdog leaves the gateway an orderly stop": _from_seed(
-        0, _swap(Node, "watchdog_bites", _orderly_after_watchdog)
+    "an orderly stop outlasts the lease": _in_story(
+        "frozen as it starts", _swap(daemon.Guard, "_orderly_seconds", lambda guard: guard.settings.stop_seconds)
     ),
-    "the gateway is enabled at boot": _from_seed(0, _swap(Node, "boot", _boot_with_gateway)),
-    "the boot-time clock stands still in a frozen machine": _from_seed(3, _swap(Machine, "thaw", _thaw_in_the_past)),
+    "the epoch is not on disk before the answer": _in_story(
+        "cut off, with a hung guard", _swap(epochs, "store", _store_epoch_unsynced)
+    ),
+    "a revoke is answered before the gateway is gone": _in_story(
+        "frozen as it starts", _swap(daemon.Guard, "_fence", _fence_unseen)
+    ),
+    "the gateway does not stop with its guard": _in_story(
+        "cut off, without its guard", _swap(Node, "stop_bound", _nothing)
+    ),
+    "systemd's watchdog leaves the gateway an orderly stop": _in_story(
+        "frozen for a minute", _swap(Node, "watchdog_bites", _orderly_after_watchdog)
+    ),
+    "the gateway is enabled at boot": _in_story("booted alone", _swap(Node, "boot", _boot_with_gateway)),
+    "the boot-time clock stands still in a frozen machine": _in_story(
+        "frozen for a minute", _swap(Machine, "thaw", _thaw_in_the_past)
+    ),
 }
 
 

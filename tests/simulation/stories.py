@@ -60,16 +60,92 @@ def _lines(*names: str) -> set[tuple[str, str]]:
     return {link for name in names[1:] for link in ((names[0], name), (name, names[0]))}
 
 
+# ---- machines
+
+
+async def _cut_off(world: World) -> Node:
+    """PC-A serves and is cut off, some time after its last renewal."""
+    home, _ = await _serve(world)
+    world.network.cut |= _lines(home.name, "t440", "pc-b")
+    return home
+
+
+async def _cut_off_with_a_hung_guard(world: World) -> None:
+    """The guard of PC-A hangs before it has stopped the gateway."""
+    home = await _cut_off(world)
+    await asyncio.sleep(world.random.uniform(10, TIMING.ttl))
+    home.hang_guard()
+    await calm(world, 60)
+    await _ends_well(world)
+
+
+async def _cut_off_without_its_guard(world: World) -> None:
+    home = await _cut_off(world)
+    home.kill_guard(90)
+    await calm(world, 60)
+    await _ends_well(world)
+
+
+async def _frozen(world: World) -> None:
+    """PC-A stands still for a minute, and PC-B takes over."""
+    home, _ = await _serve(world)
+    home.freeze()
+    await calm(world, 60)
+    home.thaw()
+    await calm(world, 30)
+    await _ends_well(world)
+
+
+async def _frozen_as_it_starts(world: World) -> None:
+    """PC-A stands still for a minute when its gateway has been started and is not ready yet."""
+    await _begin(world)
+    while world.running != {"pc-a"}:
+        await asyncio.sleep(0.01)
+    home = world.nodes["pc-a"]
+    home.freeze()
+    await calm(world, 60)
+    home.thaw()
+    await calm(world, 30)
+    await _ends_well(world)
+
+
+async def _boots_alone(world: World) -> None:
+    """PC-A is without power while PC-B takes over, and has no line when it is back."""
+    home, _ = await _serve(world)
+    home.crash()
+    await calm(world, 60)
+    world.network.cut |= _lines(home.name, "t440", "pc-b")
+    home.boot()
+    await calm(world, 60)
+    await _ends_well(world)
+
+
 # ---- messages
 
 
-async def _grant_to(world: World, node: str) -> dict[str, Any]:
-    """The first grant to this node, as soon as it is sent."""
+async def _sent(world: World, node: str, verb: str) -> dict[str, Any]:
+    """The first such message to this node, as soon as it is sent."""
     while True:
         for to, message in world.network.sent:
-            if to == node and message["verb"] == "grant":
+            if to == node and message["verb"] == verb:
                 return message
         await asyncio.sleep(0.001)
+
+
+async def _grant_to(world: World, node: str) -> dict[str, Any]:
+    return await _sent(world, node, "grant")
+
+
+async def _renewal_is_late(world: World) -> None:
+    """PC-A is cut off from all, and its last renewal arrives when its lease is nearly over."""
+    home, _ = await _serve(world)
+    world.network.sent.clear()
+    renewal = await _sent(world, home.name, "renew")
+    world.network.cut |= _lines(home.name, "t440", "pc-b")
+    await calm(world, TIMING.ttl - TIMING.stop - 5)
+    await home.answer(renewal, "witness")
+    await calm(world, 60)
+    await _ends_well(world)
 
 
 async def _grant_comes_again(world: World) -> None:
@@ -356,6 +432,12 @@ async def _observed(world: World) -> None:
 
 Story = Callable[[World], Coroutine[Any, Any, None]]
 STORIES: dict[str, Story] = {
+    "cut off, with a hung guard": _cut_off_with_a_hung_guard,
+    "cut off, without its guard": _cut_off_without_its_guard,
+    "frozen for a minute": _frozen,
+    "frozen as it starts": _frozen_as_it_starts,
+    "booted alone": _boots_alone,
+    "a renewal is late": _renewal_is_late,
     "a grant comes again": _grant_comes_again,
     "a grant outlives a boot": _grant_outlives_a_boot,
     "a grant is overtaken": _grant_overtaken,
