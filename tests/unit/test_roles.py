@@ -17,6 +17,7 @@ PHASES = {"preflight", "install", "configure", "service"}
 # What common sets up has two subjects, and trust is run once more when all three have made their keys.
 OWN_PHASES = {"common": {"accounts", "trust"}}
 WRITERS = {"ansible.builtin." + name for name in ("assemble", "blockinfile", "copy", "file", "get_url", "template")}
+WRITERS.add("dualjoe.ha.code_folder")
 DISPATCHERS = {"ansible.builtin.import_tasks", "ansible.builtin.include_tasks"}
 
 each_role = pytest.mark.parametrize("role", ROLES, ids=lambda path: path.name)

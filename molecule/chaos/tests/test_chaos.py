@@ -16,7 +16,7 @@ from functools import partial
 from itertools import permutations
 
 import pytest
-from chaos import GATEWAY, GUARD, SSHD, STATE, WATCHDOG, A, B, Lab, Round, T, provision, timing
+from chaos import GATEWAY, GUARD, MACHINES, SSHD, STATE, WATCHDOG, A, B, Lab, Round, T, provision, timing
 from pair import ROOT, UNIT, wait_until
 
 _T = timing()
@@ -167,6 +167,15 @@ def keep_process(work: Callable[[Lab], None], lab: Lab) -> None:
     assert lab.main_process(A, GATEWAY) == before
 
 
+def upgrade(lab: Lab) -> None:
+    """The machines have another version of the library until site.yml runs."""
+    for machine in MACHINES:
+        lab.sh(machine, "echo '# another version' >>/usr/local/lib/dualjoe/dualjoe/wire.py")
+    provision(lab)
+    time.sleep(TTL)
+    assert not lab.sh(A, "grep 'another version' /usr/local/lib/dualjoe/dualjoe/wire.py", check=False)
+
+
 def restart_watchdog(lab: Lab) -> None:
     lab.pair.on(T, "systemctl", "restart", WATCHDOG)
     time.sleep(TTL)
@@ -288,7 +297,7 @@ FAULTS = (
     # operators
     Fault("watchdog is restarted", partial(keep_process, restart_watchdog), UNDISTURBED),
     Fault("guards are reloaded", partial(keep_process, reload_guards), UNDISTURBED),
-    Fault("site.yml runs again", partial(keep_process, provision), UNDISTURBED),
+    Fault("site.yml upgrades", partial(keep_process, upgrade), UNDISTURBED),
 )
 
 
