@@ -57,7 +57,8 @@ cover="disk=\\$(mktemp --directory /tmp/full.XXXXXX)
   mount -t tmpfs -o size=64m full \\$disk
   cp --archive $state/. \\$disk
   dd if=/dev/zero of=\\$disk/filler bs=64k 2>/dev/null || true
-  mount --move \\$disk $state"
+  mount --bind \\$disk $state
+  umount --lazy \\$disk"
 powers=+sys_admin,+sys_chroot,+chown,+dac_override,+fowner
 setpriv --reuid $(stat -c %u /proc/$service) --regid $(stat -c %g /proc/$service) --clear-groups \
   --inh-caps $powers --ambient-caps $powers nsenter --target $service --mount sh -ec "$cover"
@@ -67,7 +68,8 @@ sh -ec "$cover"
 _MOMENT = """
 import subprocess, sys
 awaited, unit = sys.argv[1].split(), sys.argv[2]
-told = subprocess.Popen(["journalctl", "-f", "-n0", "-ocat", "-udualjoe-watchdog"], stdout=subprocess.PIPE, text=True)
+told = subprocess.Popen(["journalctl", "-f", "-n1", "-ocat", "-udualjoe-watchdog"], stdout=subprocess.PIPE, text=True)
+told.stdout.readline()  # an old line: from now on each new one is read
 print("watching", flush=True)
 for word in awaited:
     while f"event={word} " not in told.stdout.readline():

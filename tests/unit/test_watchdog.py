@@ -15,6 +15,7 @@ import pytest
 from dualjoe import control, wire
 from dualjoe.pair import Record
 from dualjoe_watchdog import cli, coordinator, telegram
+from dualjoe_watchdog.nodes import Node, Unreachable
 from dualjoe_watchdog.settings import BadSettings, load
 from dualjoe_watchdog.store import BadStore, Store
 from watchdog_pair import TIMING, TOKEN, BotApi, Pair, until
@@ -195,10 +196,37 @@ async def test_a_fence_hook_ends_the_wait_only_when_it_says_so(pair: Pair, tmp_p
         await pair.switch_off("pc-a")
         told = "fenced" if script == "exit 0" else "not_fenced"
         await until(lambda: any(event["kind"] == told for event in watchdog.store.events(100)), 30)
-        assert not pair.guards["pc-b"].active
-        assert watchdog.record.vacant == (script == "exit 0")
+        if script == "exit 0":
+            await until(lambda: pair.guards["pc-b"].active, 30)
+        else:
+            assert (watchdog.record.holder, pair.guards["pc-b"].terms) == ("pc-a", [])
         if script is not None:
             assert (tmp_path / "fenced").read_text() == "pc-a\n"
+
+
+async def test_a_failover_is_told_of_also_by_a_watchdog_that_never_saw_joe_at_home(pair: Pair, bot: BotApi) -> None:
+    async with pair.watched() as watchdog:
+        await until(lambda: watchdog.decision.situation == "home")
+    await pair.switch_off("pc-a")
+    async with pair.watched():
+        await until(lambda: any("Failover: Joe runs on pc-b" in text for text in bot.texts))
+
+
+async def test_a_late_probe_does_not_end_the_slow_verb_beside_it(pair: Pair) -> None:
+    pair.guards["pc-b"].slow = {"sync": 1.0, "probe": 0.5}
+    settings = pair.settings()
+    node = Node(settings.standby, settings.key, settings.known_hosts)
+    syncing = asyncio.create_task(node.ask(wire.request("sync"), 10))
+    await until(lambda: node._line is not None)
+    first = node._line
+    with pytest.raises(Unreachable):
+        await node.ask(wire.request("probe"), 0.2)
+    assert (await syncing)["ok"] is True
+    assert first is not None
+    await until(first.connection.is_closed)
+    pair.guards["pc-b"].slow = {}
+    assert (await node.ask(wire.request("probe"), 10))["ok"] is True
+    node.close()
 
 
 # Alerts

@@ -43,6 +43,7 @@ class LeaseKeeper:
         self.heard: list[str] = []  # probes as well
         self.carry: Callable[[dict[str, Any]], Any] = lambda probe: probe  # what a slow verb's answer tells of the node
         self.refuse: dict[str, wire.Refused] = {}
+        self.slow: dict[str, float] = {}  # verb -> seconds until it is answered
         self.terms: list[list[float]] = []  # [from, to] of each lease, on the one clock that all share here
         self.more: dict[str, Any] = {"fit": True, "unfit": [], "jobs": {}}
 
@@ -173,6 +174,7 @@ class Pair:
 
         async def process(channel: asyncssh.SSHServerProcess[bytes]) -> None:
             line = await channel.stdin.readline()
+            await asyncio.sleep(guard.slow.get(wire.decode(line)["verb"], 0))
             channel.stdout.write(wire.encode(guard.answer(wire.decode(line))))
             channel.exit(0)
 

@@ -98,7 +98,7 @@ class Coordinator:
         self._checked: dict[str, float] = {}  # node -> when the last full check was asked for
         self._confirmed: dict[str, float] = {}  # node -> when its silence became certain
         self._move: Move | None = None
-        self._served_by: str | None = None
+        self._served_by = self.record.holder  # a watchdog that starts in the midst of a failover knows where it began
         self._told: dict[str, alerts.Told] = {}
         self._listeners: set[asyncio.Queue[dict[str, Any]]] = set()
         self._group = asyncio.TaskGroup()

@@ -16,35 +16,66 @@ class Unreachable(Exception):
     """The node did not answer a verb in time. Whether the verb took effect is not known."""
 
 
+class _Line:
+    """A connection, and how many verbs are under way on it. A retired one is closed with the last of them: a probe that
+    is late must not end the grant or the sync beside it."""
+
+    def __init__(self, connection: asyncssh.SSHClientConnection) -> None:
+        self.connection = connection
+        self._verbs = 0
+        self._retired = False
+
+    def begin(self) -> None:
+        self._verbs += 1
+
+    def end(self) -> None:
+        self._verbs -= 1
+        self._close_if_done()
+
+    def retire(self) -> None:
+        self._retired = True
+        self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        if self._retired and self._verbs == 0:
+            self.connection.abort()
+
+
 class Node:
-    """One node. Every verb has a deadline; a connection that let one pass is dropped and made anew."""
+    """One node. Every verb has a deadline; after a connection that let one pass, the next verb has a new one."""
 
     def __init__(self, settings: NodeSettings, key: Path, known_hosts: Path) -> None:
         self.name = settings.name
         self._settings = settings
         self._key = key
         self._known_hosts = known_hosts
-        self._connection: asyncssh.SSHClientConnection | None = None
+        self._line: _Line | None = None
         self._connecting = asyncio.Lock()
 
     async def ask(self, message: dict[str, Any], timeout: float) -> dict[str, Any]:
         """Send one request line, return the reply line. ``timeout`` in seconds bounds all of it. Raises Unreachable."""
-        connection: asyncssh.SSHClientConnection | None = None
+        line: _Line | None = None
         try:
             async with asyncio.timeout(timeout):
-                connection = await self._connected()
-                # The node runs the key's forced command whatever is asked for here.
-                done = await connection.run("dualjoe-ask", input=wire.encode(message), encoding=None, check=False)
-            output = done.stdout
-            return wire.decode(output if isinstance(output, bytes) else b"")
+                line = await self._connected()
+                return await self._ask(line, message)
         except (OSError, TimeoutError, asyncssh.Error, wire.WireError) as error:
-            self._drop(connection)
+            self._drop(line)
             raise Unreachable(f"{self.name}: {str(error) or type(error).__name__}") from error
 
-    async def _connected(self) -> asyncssh.SSHClientConnection:
+    async def _ask(self, line: _Line, message: dict[str, Any]) -> dict[str, Any]:
+        line.begin()
+        try:
+            # The node runs the key's forced command whatever is asked for here.
+            done = await line.connection.run("dualjoe-ask", input=wire.encode(message), encoding=None, check=False)
+        finally:
+            line.end()
+        return wire.decode(done.stdout if isinstance(done.stdout, bytes) else b"")
+
+    async def _connected(self) -> _Line:
         async with self._connecting:
-            if self._connection is None or self._connection.is_closed():
-                self._connection = await asyncssh.connect(
+            if self._line is None or self._line.connection.is_closed():
+                connection = await asyncssh.connect(
                     self._settings.address,
                     self._settings.port,
                     username=self._settings.user,
@@ -56,14 +87,15 @@ class Node:
                     keepalive_interval=5,
                     keepalive_count_max=2,
                 )
-            return self._connection
+                self._line = _Line(connection)
+            return self._line
 
-    def _drop(self, connection: asyncssh.SSHClientConnection | None) -> None:
+    def _drop(self, line: _Line | None) -> None:
         """Forget a connection that failed, unless a newer one has taken its place."""
-        if connection is not None:
-            connection.abort()
-            if self._connection is connection:
-                self._connection = None
+        if line is not None:
+            line.retire()
+            if self._line is line:
+                self._line = None
 
     def close(self) -> None:
-        self._drop(self._connection)
+        self._drop(self._line)
