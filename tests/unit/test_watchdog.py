@@ -259,6 +259,30 @@ async def test_alerts_are_kept_until_telegram_takes_them(
     assert TOKEN not in caplog.text
 
 
+async def test_a_full_disk_is_told_of_and_does_not_end_the_watch(
+    pair: Pair, bot: BotApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with pair.watched() as watchdog:
+        await until(lambda: watchdog.decision.situation == "home")
+
+        def full(*_arguments: object, **_named: object) -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+        for write in ("queue_alert", "alert_tried", "add_event", "save_record"):
+            monkeypatch.setattr(watchdog.store, write, full)
+        for text in ("the barn is on fire", "so is the house"):
+            assert await watchdog.outbox.sent(watchdog.outbox.alert(text), 5)
+        assert bot.texts[-2:] == ["the barn is on fire", "so is the house"]
+        await asyncio.sleep(0.5)
+        assert watchdog.decision.situation == "home"
+        assert pair.guards["pc-a"].active
+        monkeypatch.undo()
+        assert await watchdog.outbox.sent(watchdog.outbox.alert("rain"), 5)
+    assert bot.texts[-1] == "rain"
+    async with pair.watched(free_bytes=2**62):
+        await until(lambda: any("The disk of T440 is full" in text for text in bot.texts))
+
+
 async def test_a_job_that_fails_on_a_node_is_told_once_and_so_is_its_end(pair: Pair, bot: BotApi) -> None:
     async with pair.watched():
         pair.guards["pc-b"].more["jobs"] = {"memory-sync": {"result": "failed", "message": "no route"}}

@@ -62,6 +62,14 @@ def standing(decision: Decision, sightings: Mapping[str, Sighting], confirm_chec
     return found
 
 
+def disk_full(folder: str, free_bytes: int) -> str:
+    """T440 can soon write nothing any more."""
+    return (
+        f"The disk of T440 is full, or nearly: less than {free_bytes >> 20} MiB are free at {folder}. Joe goes on, but"
+        " T440 moves him nowhere while it cannot write that down. Make room there: 'df -h', 'du -xh --max-depth=2'."
+    )
+
+
 def _of_node(sighting: Sighting) -> dict[str, str]:
     found = {}
     if not sighting.fit:
@@ -112,6 +120,7 @@ def over(key: str) -> str:
         "paused": "the pause. Joe is watched again.",
         "stray": f"nothing runs without a lease on {node}.",
         "forced": "every gateway runs on a lease of T440 again.",
+        "disk": "T440's disk has room again.",
         "lost": f"{node} answers T440 again.",
         "unfit": f"{node} could run the gateway again.",
         "job": f"Job {job} on {node} works again.",

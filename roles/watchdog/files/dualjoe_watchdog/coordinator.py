@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any, Protocol
@@ -100,6 +101,7 @@ class Coordinator:
         self._move: Move | None = None
         self._served_by = self.record.holder  # a watchdog that starts in the midst of a failover knows where it began
         self._told: dict[str, alerts.Told] = {}
+        self._short_of_room = False
         self._listeners: set[asyncio.Queue[dict[str, Any]]] = set()
         self._group = asyncio.TaskGroup()
 
@@ -110,10 +112,18 @@ class Coordinator:
         async with self._group:  # what breaks ends the watchdog, loudly; systemd starts it again
             for name in self._guards:
                 self._group.create_task(self._watch(name))
+            self._group.create_task(self._watch_disk())
             while True:
                 self.step()
                 alive()
                 await asyncio.sleep(min(STEP_SECONDS, self.policy.timing.heartbeat / 10))
+
+    async def _watch_disk(self) -> None:
+        while True:
+            with suppress(OSError):  # then the store says what is wrong
+                room = os.statvfs(self.settings.state.parent)
+                self._short_of_room = room.f_bavail * room.f_frsize < self.settings.free_bytes
+            await asyncio.sleep(self.policy.timing.heartbeat)
 
     async def _watch(self, node: str) -> None:
         timing = self.policy.timing
@@ -248,6 +258,8 @@ class Coordinator:
         if holder is not None and holder.heard and holder.active and holder.gateway in SERVING:
             self._served_by = holder.node
         troubles = alerts.standing(decision, self.sightings, self.policy.timing.confirm_checks)
+        if self._short_of_room:
+            troubles["disk"] = alerts.disk_full(str(self.settings.state.parent), self.settings.free_bytes)
         self._told, texts = alerts.news(self._told, troubles, self._clock(), self.settings.reminder)
         for text in texts:
             self._alert(text)
@@ -539,10 +551,7 @@ class Coordinator:
             queue.put_nowait({**event, "data": data or {}})
 
     def _alert(self, text: str) -> None:
-        try:
-            self.outbox.alert(f"[{self.settings.pair}] {text}")
-        except sqlite3.Error as error:
-            log.error("pair=%s the alert cannot be stored: %s", self.settings.pair, error)
+        self.outbox.alert(f"[{self.settings.pair}] {text}")
 
 
 def _mistake(node: str, probe: Mapping[str, Any]) -> str:

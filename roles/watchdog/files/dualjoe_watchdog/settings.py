@@ -67,6 +67,7 @@ class Settings(_Model):
     grant_timeout: Seconds = 120
     sync_timeout: Seconds = 310
     reminder: Seconds = 3600
+    free_bytes: int = Field(default=50 * 2**20, ge=0)  # with less room on its disk, T440 is in trouble
     fence_command: tuple[str, ...] = ()
     fence_timeout: Seconds = 30
     telegram: TelegramSettings | None = None

@@ -92,9 +92,11 @@ class Store:
         assert number is not None
         return number
 
-    def next_alert(self) -> tuple[int, str] | None:
-        """The oldest alert that was not sent."""
-        row = self._db.execute("SELECT number, text FROM outbox WHERE sent_at IS NULL ORDER BY number").fetchone()
+    def next_alert(self, after: int = 0) -> tuple[int, str] | None:
+        """The oldest alert that was not sent, of those with a number above ``after``."""
+        row = self._db.execute(
+            "SELECT number, text FROM outbox WHERE sent_at IS NULL AND number > ? ORDER BY number", (after,)
+        ).fetchone()
         return None if row is None else (row["number"], row["text"])
 
     def alert_tried(self, number: int, sent: bool) -> None:
