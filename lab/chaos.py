@@ -23,7 +23,9 @@ EVIDENCE = ROOT / "lab" / ".state" / "chaos"
 STATE = "/var/lib/dualjoe"
 FAKE_TIME = "/etc/chaos-time"
 WHOLE_SECONDS = 60.0  # a mended pair is as in good times after this
-FAKED = (GUARD, WATCHDOG, "dualjoe-memory-sync", "dualjoe-memory-publish")
+# The memory jobs keep the true clock: under libfaketime 0.9.10, Python's time.sleep sometimes ends with EINVAL, and with it
+# a subprocess that is waited for. The guard and the watchdog wait otherwise.
+FAKED = (GUARD, WATCHDOG)
 ADDRESSES = {
     machine["name"]: machine["address"]
     for machine in yaml.safe_load((ROOT / "lab" / "vars.yml").read_text(encoding="utf-8"))["lab_machines"]
