@@ -23,8 +23,8 @@ EVIDENCE = ROOT / "lab" / ".state" / "chaos"
 STATE = "/var/lib/dualjoe"
 FAKE_TIME = "/etc/chaos-time"
 WHOLE_SECONDS = 60.0  # a mended pair is as in good times after this
-# The memory jobs keep the true clock: under libfaketime 0.9.10, Python's time.sleep sometimes ends with EINVAL, and with it
-# a subprocess that is waited for. The guard and the watchdog wait otherwise.
+# The memory jobs keep the true clock: under libfaketime 0.9.10 a subprocess that Python waits for sometimes ends with
+# EINVAL, which is taken to be of its time.sleep. The guard and the watchdog wait otherwise.
 FAKED = (GUARD, WATCHDOG)
 ADDRESSES = {
     machine["name"]: machine["address"]
