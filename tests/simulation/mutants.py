@@ -140,6 +140,16 @@ def _short_promise(ttl: float, _margin: float) -> int:
     return round(ttl * lease.SECOND / 2)
 
 
+@contextmanager
+def _no_wait_after_a_start() -> Iterator[None]:
+    """Two rules have the witness wait then: for leases that it may have sent, and for what a forced peer may tell."""
+    with (
+        mock.patch.object(takeover, "quiet_at", _quiet_without_start),
+        mock.patch.object(takeover, "_untold_until", lambda _node, world, _policy: world.now),
+    ):
+        yield
+
+
 def _quiet_without_start(_record: Record, world: pair.World, policy: Policy) -> float:
     return (world.last_lease_sent_at or float("-inf")) + policy.timing.quiet_seconds
 
@@ -263,9 +273,7 @@ MUTANTS: dict[str, Mutant] = {
     "no margin for a guard that hangs": _in_search(
         "serving", _swap(timing.Timing, "quiet_seconds", property(lambda self: self.ttl))
     ),
-    "the witness does not wait after its own start": _in_story(
-        "an empty t440 after a grant", _swap(takeover, "quiet_at", _quiet_without_start)
-    ),
+    "the witness does not wait after its own start": _in_story("granted, and killed", _no_wait_after_a_start),
     "the record is stored after the grant is sent": _in_story(
         "granted, and killed", _swap(Coordinator, "_store", _store_late)
     ),
@@ -337,7 +345,7 @@ MUTANTS: dict[str, Mutant] = {
         "promises, and a restart", _swap(lease, "started", _free_at_start)
     ),
     "a promise ends before the lease that it lets go on": _in_story(
-        "promises, and a restart", _swap(lease, "hold_ns", _short_promise)
+        "forced against a promise", _swap(lease, "hold_ns", _short_promise)
     ),
     "a promise's epoch is not kept": _in_story("promises, and a restart", _swap(lease, "promise", _promise_unstored)),
     "a promise for a term that is over": _in_story(
