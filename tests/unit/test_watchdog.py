@@ -105,7 +105,7 @@ async def test_a_failed_sync_takes_a_planned_move_back(pair: Pair) -> None:
 
 
 async def test_joe_does_not_go_back_to_a_sick_gateway_for_its_memory(pair: Pair, bot: BotApi) -> None:
-    async with pair.watched() as watchdog:
+    async with pair.watched(auto_failback=False) as watchdog:
         await until(lambda: watchdog.decision.situation == "home")
         pair.guards["pc-b"].refuse["sync"] = wire.Refused("sync_failed", "pc-a does not answer")
         pair.guards["pc-a"].more["gateway"] = {"state": "failed", "detail": "the port is taken"}
