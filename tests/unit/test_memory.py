@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -19,139 +20,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from dualjoe_jobs import job, memory_list, memory_publish, memory_sync, status, validate_command
+from dualjoe_jobs import job, memory_list, memory_sync, status, validate_command
 from dualjoe_jobs.cli import main as dualjoe
 from dualjoe_jobs.job import JobFailed
 from dualjoe_jobs.pull import Puller
 
-ROOT = Path(__file__).resolve().parents[2]
-LIBRARIES = f"{ROOT}/plugins/module_utils:{ROOT}/roles/common/files"
-DEFAULTS = yaml.safe_load((ROOT / "roles/memory_sync/defaults/main.yml").read_text(encoding="utf-8"))
-NOTES = "# Joe remembers\n\n- Ada's aunt keeps eleven geese.\n"
+from memory_pair import LIBRARIES, NOTES, ROOT, Pair
 
 pytestmark = pytest.mark.skipif(
     shutil.which("rsync") is None or shutil.which("rrsync") is None, reason="rsync and rrsync are not installed"
 )
-
-
-class Node:
-    """A node's live tree, its memory folder, and what its guard would say."""
-
-    def __init__(self, place: Path, name: str, peer: str) -> None:
-        self.name = name
-        self.state = place / name / "state"
-        self.root = place / name / "memory"
-        self.results = place / name / "jobs"
-        for folder in (self.state, self.root, self.results):
-            folder.mkdir(parents=True)
-        self.settings = place / f"{name}.json"
-        text = json.dumps(DEFAULTS["memory_sync_sets"]).replace("{{ openclaw_state_dir }}", str(self.state))
-        self.raw: dict[str, Any] = {
-            "version": 1,
-            "sets": json.loads(text),
-            "source": {"name": peer, "address": peer, "port": 22, "user": "joe"},
-            "key": "/etc/dualjoe/keys/memory",
-            "keep": 3,
-            "run_seconds": 30,
-            "publish_seconds": 10,
-            "limits": {"shrunk_share": 0.5, "gone_share": 0.5},
-        }
-        self.said = place / f"{name}.probe"
-        self.be("passive", term=0)
-        self.configure()
-
-    def configure(self, **changes: Any) -> None:
-        self.raw |= changes
-        self.settings.write_text(json.dumps(self.raw))
-
-    def be(self, role: str, term: int, gateway: str = "stopped") -> None:
-        """What the guard says from now on."""
-        told = {"node": self.name, "role": role, "term": term, "epoch": term, "gateway": {"state": gateway}}
-        self.said.write_text(json.dumps(told))
-
-    def serve(self, term: int, publish: bool = True) -> None:
-        """A grant: the memory is published, then the gateway runs."""
-        self.be("active", term)
-        if publish:
-            assert self.publish() == job.DONE
-        self.be("active", term, "ready")
-
-    def probe(self) -> Any:
-        return json.loads(self.said.read_text())
-
-    def put(self, name: str, content: str | bytes | None = NOTES) -> None:
-        """Write into the live tree, as the gateway does; None removes."""
-        path = self.state / name
-        if content is None:
-            path.unlink()
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-
-    def has(self, name: str) -> str | None:
-        path = self.state / name
-        return path.read_text() if path.is_file() else None
-
-    def sync(self, *words: str) -> int:
-        return memory_sync.main(words, self.settings, self.root, self.results, self.probe)
-
-    def publish(self) -> int:
-        handler = signal.getsignal(signal.SIGTERM)
-        try:
-            return memory_publish.main([], self.settings, self.root, self.results, self.probe)
-        finally:
-            signal.signal(signal.SIGTERM, handler)
-
-    def result(self, name: str = "memory-sync") -> Any:
-        return json.loads((self.results / f"{name}.json").read_text())
-
-    @property
-    def current(self) -> Path:
-        return self.root / "current"
-
-    def names(self, kind: str = "generations") -> list[str]:
-        folder = self.root / kind
-        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-
-    def live(self) -> dict[str, bytes]:
-        return {
-            str(path.relative_to(self.state)): path.read_bytes() for path in self.state.rglob("*") if path.is_file()
-        }
-
-
-class Pair:
-    """PC-A and PC-B on one machine. PC-A serves, and remembers something."""
-
-    def __init__(self, place: Path) -> None:
-        self.a = Node(place, "pc-a", "pc-b")
-        self.b = Node(place, "pc-b", "pc-a")
-        self.calls = place / "calls"
-        self.script = place / "bin" / "ssh"
-        self.script.parent.mkdir()
-        self.connect()
-        self.a.serve(term=1)
-        self.a.put("workspace/MEMORY.md")
-
-    def connect(self, before: str = "") -> None:
-        """Let ssh reach the other node's forced command, after running ``before``."""
-        serve = "import json, sys; from pathlib import Path; from dualjoe_jobs.memory_export import serve; "
-        serve += "a = [Path(p) for p in sys.argv[1:]]; "
-        serve += "sys.exit(serve(a[0], a[1], lambda: json.loads(a[2].read_text())))"
-        arguments = "; ".join(
-            f'[ "$host" = {node.name} ] && set -- {node.settings} {node.root} {node.said}' for node in (self.a, self.b)
-        )
-        self.script.write_text(
-            "#!/bin/sh\n"
-            'while true; do case "$1" in -F|-o|-i|-p|-l) shift 2;; *) break;; esac; done\n'
-            'host="${1#*@}"; shift\n'
-            f'echo "$host $*" >> {self.calls}\n'
-            f'export SSH_ORIGINAL_COMMAND="$*" PYTHONPATH={LIBRARIES}\n'
-            f"{before}\n"
-            f"{arguments}\n"
-            f'exec {sys.executable} -c "{serve}" "$@"\n'
-        )
-        self.script.chmod(0o755)
 
 
 @pytest.fixture
@@ -161,27 +39,72 @@ def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pair:
 
 
 def test_memory_arrives_and_nothing_else_does(pair: Pair) -> None:
-    """By the role's default filters: what they leave out would be forgotten at a failover."""
+    """By the role's default sets: what they leave out would be forgotten at a failover."""
     wanted = [
         "agents/main/MEMORY.md",
+        "agents/main/agent/auth.txt",
         "agents/main/memory/2026/x.md",
+        "agents/main/memory/logs/x.md",
+        "credentials/whatsapp/creds.txt",
+        "media/picture.jpg",
+        "state/device.txt",
+        "workspace/.git/config",
         "workspace/MEMORY.md",
         "workspace/USER.md",
         "workspace/memory/a.md",
         "workspace/memory/dreaming/rem/2026-11-24.md",
+        "workspace/project/yarn.lock",
     ]
     unwanted = [
-        "agents/main/sessions.sqlite",
-        "agents/main/agent/auth.json",
-        "openclaw.json",
-        "workspace/.git/config",
-        "workspace/project/MEMORY.md",
+        "agents/main/tmp/x",
+        "cache/x",
+        "credentials/whatsapp.lock",
+        "logs/gateway.log",
+        "state/gateway.pid",
+        "state/plugin-skills/x.md",
+        "workspace/.git/index.lock",
+        "workspace/project/node_modules/x.js",
     ]
     for name in (*wanted, *unwanted):
         pair.a.put(name, f"{name}\n")
-    assert pair.b.sync() == job.DONE
+    with socket.socket(socket.AF_UNIX) as server:
+        relative = os.path.relpath(pair.a.state / "state/x.sock")  # a socket's path may not be long
+        server.bind(relative)
+        assert pair.b.sync() == job.DONE
     assert sorted(pair.b.live()) == wanted
     assert {name: pair.b.has(name) for name in wanted} == {name: f"{name}\n" for name in wanted}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("two\nlines.md", id="newline"),
+        pytest.param("-rf", id="leading dash"),
+        pytest.param("\udcff\udcfe.md", id="no UTF-8"),
+        pytest.param("Tagebuch für Ödön 🪿.md", id="emoji"),
+        pytest.param("* [x] $(reboot) 'q' \"q\".md", id="what a shell would take for itself"),
+        pytest.param("x" * 255, id="as long as may be"),
+    ],
+)
+def test_hostile_names_arrive_as_they_are(pair: Pair, name: str) -> None:
+    for folder in ("workspace/memory", f"workspace/{name}"):
+        pair.a.put(f"{folder}/{name}", "x\n")
+    assert pair.b.sync() == job.DONE
+    pair.a.put(f"workspace/memory/{name}", "y\n")
+    assert pair.b.sync() == job.DONE
+    assert pair.b.live() == pair.a.live()
+    pair.a.put(f"workspace/memory/{name}", None)
+    assert pair.b.sync() == job.DONE
+    assert pair.b.live() == pair.a.live()
+
+
+def test_permissions_of_the_owner_arrive_and_nobody_else_has_any(pair: Pair) -> None:
+    pair.a.put("workspace/.git/hooks/post-commit", "#!/bin/sh\n")
+    (pair.a.state / "workspace/.git/hooks/post-commit").chmod(0o755)
+    (pair.a.state / "workspace/MEMORY.md").chmod(0o666)
+    assert pair.b.sync() == job.DONE
+    modes = {path.name: path.stat().st_mode & 0o777 for path in pair.b.state.rglob("*") if path.is_file()}
+    assert modes == {"post-commit": 0o700, "MEMORY.md": 0o600}
 
 
 def test_a_generation_says_what_it_is(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
@@ -270,20 +193,15 @@ def test_the_live_tree_is_a_copy_and_never_a_link(pair: Pair) -> None:
     assert (pair.b.current / "workspace/MEMORY.md").read_text() == NOTES
 
 
-def test_what_was_forgotten_is_forgotten_and_what_no_filter_takes_stays(pair: Pair) -> None:
+def test_what_was_forgotten_is_forgotten_and_what_no_pattern_takes_stays(pair: Pair) -> None:
     pair.a.put("workspace/memory/a.md")
-    pair.b.put("agents/main/sessions.sqlite", "PC-B's own")
-    pair.b.put("workspace/project/notes.md", "PC-B's own")
+    pair.b.put("agents/main/tmp/x", "PC-B's own")
+    pair.b.put("notes.md", "PC-B's own")
     pair.b.sync()
     pair.a.put("workspace/memory/b.md")
     pair.a.put("workspace/memory/a.md", None)
     assert pair.b.sync() == job.DONE
-    assert sorted(pair.b.live()) == [
-        "agents/main/sessions.sqlite",
-        "workspace/MEMORY.md",
-        "workspace/memory/b.md",
-        "workspace/project/notes.md",
-    ]
+    assert sorted(pair.b.live()) == ["agents/main/tmp/x", "notes.md", "workspace/MEMORY.md", "workspace/memory/b.md"]
 
 
 # Bad memory
@@ -349,20 +267,89 @@ def test_a_new_pair_that_remembers_nothing_is_well(pair: Pair) -> None:
     assert (pair.b.result()["result"], pair.b.names()) == ("ok", [])
 
 
-def test_a_link_is_refused_and_not_forgotten_in_silence(pair: Pair) -> None:
+def test_what_is_no_file_is_left_out_and_told(pair: Pair) -> None:
     (pair.a.state / "workspace/USER.md").symlink_to("/etc/passwd")
-    assert pair.b.sync() == job.FAILED
-    assert "workspace/USER.md is neither file nor folder" in pair.b.result()["message"]
+    os.mkfifo(pair.a.state / "workspace/pipe")
+    assert pair.b.sync() == job.DONE
+    assert sorted(pair.b.live()) == ["workspace/MEMORY.md"]
+    for _ in range(2):
+        assert "left out, as neither file nor folder: workspace/USER.md, workspace/pipe" in pair.b.result()["message"]
+        assert pair.b.sync() == job.DONE
 
 
-@pytest.mark.parametrize("change", ["differs", "is missing", "does not belong"])
-def test_what_is_not_as_it_was_sent_is_refused(pair: Pair, change: str) -> None:
-    victim = pair.a.root / "export/tree/workspace/MEMORY.md"
-    does = {"differs": f"echo x > {victim}", "is missing": f"rm {victim}", "does not belong": f"touch {victim}.more"}
-    pair.connect(f'case "$SSH_ORIGINAL_COMMAND" in rsync*) {does[change]};; esac')
+def test_a_folder_that_became_a_link_is_a_loss(pair: Pair, tmp_path: Path) -> None:
+    for number in range(3):
+        pair.a.put(f"agents/main/memory/{number}.md")
+    pair.b.sync()
+    (pair.a.state / "agents").rename(tmp_path / "elsewhere")
+    (pair.a.state / "agents").mkdir()
+    (pair.a.state / "agents/main").symlink_to(tmp_path / "elsewhere/main")
     assert pair.b.sync() == job.FAILED
-    assert change in pair.b.result()["message"]
+    assert "agents: is empty, and had 3 files (emptied)" in pair.b.result()["message"]
+    assert pair.b.has("agents/main/memory/0.md") == NOTES
+
+
+def test_a_link_in_the_live_tree_is_replaced_and_not_followed(pair: Pair, tmp_path: Path) -> None:
+    pair.a.put("workspace/memory/a.md")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "a.md").write_text("not Joe's")
+    (pair.b.state / "workspace").mkdir(parents=True)
+    (pair.b.state / "workspace/memory").symlink_to(outside)
+    (pair.b.state / "workspace/MEMORY.md").symlink_to(outside / "a.md")
+    assert pair.b.sync() == job.DONE
+    assert pair.b.live() == pair.a.live()
+    assert {path.name: path.read_text() for path in outside.iterdir()} == {"a.md": "not Joe's"}
+
+
+def test_a_hard_link_to_the_live_tree_is_not_written_through(pair: Pair, tmp_path: Path) -> None:
+    pair.b.sync()
+    (tmp_path / "other").hardlink_to(pair.b.state / "workspace/MEMORY.md")
+    pair.a.put("workspace/MEMORY.md", NOTES + "more\n")
+    assert pair.b.sync() == job.DONE
+    assert (tmp_path / "other").read_text() == NOTES
+
+
+@pytest.mark.parametrize("side", ["a", "b"])
+def test_a_disk_that_is_not_mounted_is_known_by_its_sentinel(pair: Pair, side: str) -> None:
+    pair.b.sync()
+    node = getattr(pair, side)
+    (node.state.parent / "mounted").unlink()
+    shutil.rmtree(node.state)
+    pair.a.put("workspace/memory/more.md")
+    assert pair.b.sync() == job.FAILED
+    assert "is not mounted" in pair.b.result()["message"]
+    assert (pair.b.current / "workspace/MEMORY.md").read_text() == NOTES
+    if side == "b":
+        assert not pair.b.state.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("echo x > workspace/MEMORY.md", "workspace/MEMORY.md differs"),
+        ("rm -f workspace/MEMORY.md", "rsync ended with 23"),
+        ("rm -rf workspace; ln -s /etc workspace", "rsync ended with 23"),
+        ("ln -sf /etc/hostname workspace/MEMORY.md", "workspace/MEMORY.md is missing"),
+        ("rm -f manifest.json", "rsync ended with 23"),
+        ("echo '{' > manifest.json", "manifest.json makes no sense"),
+        ("sed -i s,workspace/MEM,../stage/../MEM, manifest.json", "leads out of the tree"),
+    ],
+)
+def test_what_is_not_as_it_was_sent_is_refused(pair: Pair, change: str, says: str) -> None:
+    pair.connect(f'case "$SSH_ORIGINAL_COMMAND" in rsync*) (cd {pair.a.root}/export/tree && {change});; esac')
+    assert pair.b.sync() == job.FAILED
+    assert says in pair.b.result()["message"]
     assert pair.b.names() == []
+    pair.connect()
+    pair.a.put("workspace/MEMORY.md", NOTES + "more\n")
+    assert pair.b.sync() == job.DONE
+
+
+def test_what_does_not_belong_to_an_export_is_not_fetched(pair: Pair) -> None:
+    pair.connect(f'case "$SSH_ORIGINAL_COMMAND" in rsync*) touch {pair.a.root}/export/tree/workspace/more;; esac')
+    assert pair.b.sync() == job.DONE
+    assert sorted(pair.b.live()) == ["workspace/MEMORY.md"]
 
 
 # Whose memory is newest
@@ -592,9 +579,10 @@ def test_rsync_does_not_leave_the_export(pair: Pair, tmp_path: Path) -> None:
     ("changes", "says"),
     [
         ({"sets": []}, "there must be a set"),
-        ({"sets": [{"name": "../x", "path": "/x", "filters": []}]}, "no name for a set"),
-        ({"sets": [{"name": "x", "path": "x", "filters": []}]}, "no absolute path"),
-        ({"sets": [{"name": "x", "path": "/x", "filters": ["merge /etc/passwd"]}]}, "must begin with"),
+        ({"sets": [{"name": "../x", "path": "/x", "include": ["**"]}]}, "no name for a set"),
+        ({"sets": [{"name": "x", "path": "x", "include": ["**"]}]}, "no absolute path"),
+        ({"sets": [{"name": "x", "path": "/x", "include": []}]}, "has nothing in it"),
+        ({"sets": [{"name": "x", "path": "/x", "include": ["../y"]}]}, "no pattern for what is inside a folder"),
         ({"source": {}}, "run site.yml again"),
     ],
 )

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 HEADER = b"SQLite format 3\0"
 SIDECARS = ("-wal", "-shm", "-journal")
+_NAME_BYTES = 255  # Linux: no name of a file is longer
+
+
+def sidecars(path: Path) -> list[Path]:
+    """What SQLite may keep beside a database."""
+    return [path.with_name(path.name + end) for end in SIDECARS if len(os.fsencode(path.name + end)) <= _NAME_BYTES]
 
 
 def is_database(path: Path) -> bool:

@@ -20,10 +20,11 @@ BACKUPS = Path("/var/lib/dualjoe/backups")
 def snapshot(settings: Settings, backups: Path) -> Outcome:
     """Fetch one snapshot. Raises JobFailed."""
     copies = Copies(backups, "snapshots")
-    puller = Puller(settings, copies, Deadline(settings.run_seconds))
+    puller = Puller(settings, copies, Deadline(settings.run_seconds), recheck=True)
     copies.open()
     try:
-        made = puller.fetch(puller.ask_export())
+        puller.ask_export()
+        made = puller.fetch()
         name = name_of(made.captured_at)
         copies.keep(name)
         copies.prune(settings.keep)

@@ -264,7 +264,8 @@ def save_sqlite(container: Container, target: Path) -> None:
         copy = target / source.relative_to(root)
         copy.parent.mkdir(parents=True, exist_ok=True)
         try:
-            tables = copy_sqlite(source, copy, container.check_time)
+            copy_sqlite(source, copy, container.check_time)
+            tables = databases.check(copy, thorough=True)
         except sqlite3.Error as error:
             raise HookFailed(f"{source.name}: {error}") from error
         _at_least(container, "minimum_tables", tables, f"tables in {source.name}")

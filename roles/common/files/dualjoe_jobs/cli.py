@@ -25,6 +25,7 @@ def _serve_of(module: str) -> Command:
 
 MEMORY: Mapping[str, tuple[Command, str]] = {
     "list": (_main_of("memory_list"), "the generations on this node"),
+    "follow": (_main_of("memory_follow"), "fetch the active node's memory whenever it changes (a service)"),
     "publish": (_main_of("memory_publish"), "bring the newest good generation into the gateway's memory"),
 }
 

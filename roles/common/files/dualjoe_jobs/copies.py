@@ -26,11 +26,12 @@ def name_of(moment: str) -> str:
     return name
 
 
-def free_name(folder: Path, moment: str) -> str:
-    """As name_of, or that of the next second for which ``folder`` has no copy."""
+def next_name(folder: Path, moment: str) -> str:
+    """As name_of, but after all copies in ``folder``: also when a clock was set back, the newest has the last name."""
     name = name_of(moment)
-    while (folder / name).exists():
-        name = (datetime.strptime(name, _FORMAT) + timedelta(seconds=1)).strftime(_FORMAT)  # noqa: DTZ007 UTC both
+    last = max((path.name for path in named(folder)), default="")
+    if name <= last:
+        name = (datetime.strptime(last, _FORMAT) + timedelta(seconds=1)).strftime(_FORMAT)  # noqa: DTZ007 UTC both
     return name
 
 

@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from .job import JobFailed
 
 _LOCK_SECONDS = 900.0
 _LEFTOVER = ".export-"
+_NOTHING: Mapping[str, Callable[[], int]] = {}
 
 
 class ExportFailed(JobFailed):
@@ -37,11 +38,19 @@ def lock(folder: Path, how: int, seconds: float = _LOCK_SECONDS) -> int:
     return descriptor
 
 
-def serve(command: str, export: Path, prepare: Callable[[], int], lock_seconds: float = _LOCK_SECONDS) -> int:
+Work = Callable[[], int]
+
+
+def serve(
+    command: str, export: Path, prepare: Work, others: Mapping[str, Work] = _NOTHING, lock_seconds: float = _LOCK_SECONDS
+) -> int:
     """Do what the other side asked for. Returns an exit code; for rsync it does not return.
 
-    ``prepare`` makes the tree at ``export`` anew, prints its one reply line and returns the exit code.
+    ``prepare`` makes the tree at ``export`` anew, prints its one reply line and returns the exit code. ``others`` are
+    commands that need no lock.
     """
+    if command in others:
+        return others[command]()
     if command == "export":
         held = lock(export.parent, locks.EXCLUSIVE, lock_seconds)
         try:
@@ -53,7 +62,7 @@ def serve(command: str, export: Path, prepare: Callable[[], int], lock_seconds: 
         # It reads the command from SSH_ORIGINAL_COMMAND and refuses whatever leads out of the folder.
         # Its own lock would let only one node read at a time.
         os.execvp("rrsync", ["rrsync", "-ro", "-no-lock", str(export)])  # noqa: S606 no shell is meant
-    raise ExportFailed("this key may ask for 'export' and rsync only")
+    raise ExportFailed(f"this key may ask for {', '.join(['export', *others])} and rsync only")
 
 
 @contextmanager
@@ -75,11 +84,11 @@ def renewed(export: Path) -> Iterator[Path]:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def answer(export: Path, prepare: Callable[[], int]) -> int:
+def answer(export: Path, prepare: Work, others: Mapping[str, Work] = _NOTHING) -> int:
     """Answer one ssh connection. Failures are one JSON line, as the other side expects."""
     try:
-        return serve(os.environ.get("SSH_ORIGINAL_COMMAND", ""), export, prepare)
-    except (ExportFailed, OSError) as error:
+        return serve(os.environ.get("SSH_ORIGINAL_COMMAND", ""), export, prepare, others)
+    except (JobFailed, OSError) as error:
         say(wire.Refused("export_failed", str(error)).reply())
         return 1
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from . import manifest
-from .copies import free_name, named
+from .copies import next_name, named
 from .durable import write_json
 from .job import JobFailed
 from .manifest import NOTE, Manifest
@@ -21,7 +21,7 @@ _QUARANTINED = 5
 @dataclass(frozen=True)
 class Generation:
     """One fetched copy. ``term``: of the node it came from, the higher the newer. ``base``: the content of the memory
-    that this one was built upon."""
+    that this one was built upon. ``sets``: the names of the sets that its source has; of others it says nothing."""
 
     path: Path
     captured_at: str
@@ -29,6 +29,11 @@ class Generation:
     source: str
     base: str | None
     made: Manifest
+
+    @property
+    def sets(self) -> frozenset[str]:
+        told = self.made.origin.get("sets")
+        return frozenset(told if told is not None else (path.partition("/")[0] for path in self.made.sums))
 
     @property
     def name(self) -> str:
@@ -71,7 +76,7 @@ def current(link: Path) -> Generation | None:
 def quarantine(stage: Path, folder: Path, captured_at: str, report: Mapping[str, Any]) -> Path:
     """Put a bad copy aside with its report, and drop all but the newest of its kind. Returns where it is."""
     folder.mkdir(mode=0o750, exist_ok=True)
-    place = folder / free_name(folder, captured_at)
+    place = folder / next_name(folder, captured_at)
     write_json(stage / "report.json", report)
     stage.rename(place)
     for old in named(folder)[:-_QUARANTINED]:

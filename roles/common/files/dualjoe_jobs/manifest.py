@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,9 @@ NAME = "manifest.json"
 NOTE = "meta.json"  # what the puller notes beside it; not of the tree either
 _VERSION = 1
 _CHUNK_BYTES = 1 << 20
+_OWN_MODE = 0o600
+
+Sum = tuple[int, str]  # a file's size in bytes, and its SHA-256
 
 
 class ManifestError(Exception):
@@ -24,11 +26,12 @@ class ManifestError(Exception):
 @dataclass(frozen=True)
 class Manifest:
     """``captured_at`` is when capturing began (UTC, ISO 8601); ``sums`` maps each path to its size and SHA-256;
-    ``origin`` is what the source says of itself."""
+    ``origin`` is what the source says of itself; ``modes`` has the owner's permissions where they are not 0600."""
 
     captured_at: str
-    sums: dict[str, tuple[int, str]]
+    sums: Mapping[str, Sum]
     origin: Mapping[str, Any] = field(default_factory=dict)
+    modes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def bytes(self) -> int:
@@ -38,18 +41,28 @@ class Manifest:
     @property
     def content(self) -> str:
         """One sum over all of it: trees with the same files have the same."""
-        return hashlib.sha256(json.dumps(sorted(self.sums.items())).encode()).hexdigest()
+        parts = [sorted(self.sums.items()), *([sorted(self.modes.items())] if self.modes else [])]
+        return hashlib.sha256("".join(map(json.dumps, parts)).encode()).hexdigest()
+
+    def mode(self, path: str) -> int:
+        """The owner's permissions on a file."""
+        return self.modes.get(path, _OWN_MODE)
 
     def write(self, tree: Path) -> None:
         """Put the manifest into the tree it describes."""
-        files = [{"path": path, "size": size, "sha256": sha} for path, (size, sha) in sorted(self.sums.items())]
+        files = [
+            {"path": path, "size": size, "sha256": sha, **({"mode": self.modes[path]} if path in self.modes else {})}
+            for path, (size, sha) in sorted(self.sums.items())
+        ]
         content = {"version": _VERSION, "captured_at": self.captured_at, "origin": dict(self.origin), "files": files}
-        (tree / NAME).write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+        new = tree / f".{NAME}.new"  # never written into: a copy of the tree may share this file
+        new.write_text(json.dumps(content) + "\n", "utf-8")
+        new.replace(tree / NAME)
 
 
 def measure(tree: Path, captured_at: str, origin: Mapping[str, Any] | None = None) -> Manifest:
     """The manifest of what is in ``tree`` now. Raises ManifestError for anything but folders and regular files."""
-    return Manifest(captured_at, {path: _sum(tree / path) for path in _files(tree)}, origin or {})
+    return Manifest(captured_at, {path: sum_of(tree / path) for path in _files(tree)}, origin or {})
 
 
 def load(tree: Path) -> Manifest:
@@ -59,7 +72,10 @@ def load(tree: Path) -> Manifest:
         if content["version"] != _VERSION:
             raise ManifestError(f"{NAME}: version {content['version']} is not {_VERSION}")
         sums = {str(item["path"]): (int(item["size"]), str(item["sha256"])) for item in content["files"]}
-        return Manifest(str(content["captured_at"]), sums, dict(content.get("origin", {})))
+        modes = {str(item["path"]): int(item["mode"]) & 0o700 for item in content["files"] if "mode" in item}
+        if bad := [path for path in sums if not _is_inside(path)]:
+            raise ManifestError(f"{NAME}: {bad[0]!r} leads out of the tree")
+        return Manifest(str(content["captured_at"]), sums, dict(content.get("origin", {})), modes)
     except FileNotFoundError as error:
         raise ManifestError(f"{NAME} is missing") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -69,33 +85,44 @@ def load(tree: Path) -> Manifest:
 def verify(tree: Path) -> Manifest:
     """Check every file of ``tree`` against its manifest: none missing, added or changed. Raises ManifestError."""
     wanted = load(tree)
-    found = measure(tree, wanted.captured_at)
-    differences = [
-        *(f"{path} is missing" for path in sorted(wanted.sums.keys() - found.sums.keys())),
-        *(f"{path} does not belong" for path in sorted(found.sums.keys() - wanted.sums.keys())),
-        *(f"{path} differs" for path, sums in sorted(wanted.sums.items()) if found.sums.get(path, sums) != sums),
-    ]
     if not wanted.sums:
         raise ManifestError("the tree is empty")
-    if differences:
-        more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
-        raise ManifestError("; ".join(differences[:3]) + more)
+    check(tree, wanted, wanted.sums)
     return wanted
 
 
-def _files(tree: Path) -> Iterator[str]:
-    for folder, folders, names in os.walk(tree):
-        for name in (*folders, *names):
-            path = Path(folder, name)
-            mode = path.lstat().st_mode
-            relative = str(path.relative_to(tree))
-            if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
-                raise ManifestError(f"{relative} is neither file nor folder")
-            if stat.S_ISREG(mode) and relative not in (NAME, NOTE):
-                yield relative
+def check(tree: Path, wanted: Manifest, changed: Collection[str]) -> None:
+    """Check that ``tree`` has the files of ``wanted``, and that those ``changed`` are as it says. Raises ManifestError."""
+    there = set(_files(tree))
+    differences = [
+        *(f"{path} is missing" for path in sorted(wanted.sums.keys() - there)),
+        *(f"{path} does not belong" for path in sorted(there - wanted.sums.keys())),
+        *(f"{path} differs" for path in sorted(there & set(changed)) if sum_of(tree / path) != wanted.sums[path]),
+    ]
+    if differences:
+        more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+        raise ManifestError("; ".join(differences[:3]) + more)
 
 
-def _sum(path: Path) -> tuple[int, str]:
+def _files(folder: Path, above: str = "") -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            path = above + entry.name
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(folder / entry.name, path + "/")
+            elif not entry.is_file(follow_symlinks=False):
+                raise ManifestError(f"{path} is neither file nor folder")
+            elif path not in (NAME, NOTE):
+                yield path
+
+
+def _is_inside(path: str) -> bool:
+    parts = path.split("/")
+    return not {"", ".", ".."} & set(parts) and "\0" not in path and path not in (NAME, NOTE)
+
+
+def sum_of(path: Path) -> Sum:
+    """The size and SHA-256 of a file. Raises OSError."""
     digest = hashlib.sha256()
     size = 0
     with path.open("rb") as file:

@@ -12,6 +12,7 @@ from pathlib import Path
 from dualjoe.validation import Limits
 
 from . import pull
+from .capture import Capture
 from .copies import Copies
 from .job import JobFailed
 from .memory_sets import MemorySet
@@ -22,11 +23,14 @@ ROOT = Path("/var/lib/dualjoe/memory")
 
 @dataclass(frozen=True)
 class Memory:
-    """What /etc/dualjoe/memory.json says, and where things are below ``root``."""
+    """What /etc/dualjoe/memory.json says, and where things are below ``root``. ``sentinel`` is a file that is there
+    whenever the live memory is (its disk is mounted)."""
 
     root: Path
     source: pull.Settings
     sets: Sequence[MemorySet]
+    sentinel: Path
+    forget_tables: Sequence[str]
     publish_seconds: float
     limits: Limits
 
@@ -37,7 +41,9 @@ class Memory:
             raw = json.loads(settings.read_text("utf-8"))
             sets = [MemorySet.parse(item) for item in raw["sets"]]
             limits = Limits(**{name: float(share) for name, share in raw["limits"].items()})
-            memory = cls(root, pull.Settings.parse(raw), sets, float(raw["publish_seconds"]), limits)
+            forget = [str(table) for table in raw["forget_tables"]]
+            seconds = float(raw["publish_seconds"])
+            memory = cls(root, pull.Settings.parse(raw), sets, Path(raw["sentinel"]), forget, seconds, limits)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise JobFailed(f"{settings}: {error!r}; run site.yml again") from error
         if len({each.name for each in sets}) < max(1, len(sets)):
@@ -52,6 +58,19 @@ class Memory:
     def export(self) -> Path:
         """The tree that the other node reads. Its folder carries the lock between writing and reading it."""
         return self.root / "export" / "tree"
+
+    @property
+    def capture(self) -> Capture:
+        """The live memory as it was last copied to the exported tree."""
+        return Capture(self.export, self.sets, self.forget_tables)
+
+    def check_sentinel(self) -> None:
+        """Raise JobFailed when the live memory is not there at all."""
+        if not self.sentinel.is_file():
+            raise JobFailed(
+                f"{self.sentinel} is missing: the disk of the gateway's memory is not mounted, or the memory was removed."
+                " Mount it; or, if it is meant so, run site.yml again"
+            )
 
     @property
     def quarantine(self) -> Path:

@@ -11,31 +11,41 @@ from typing import Any
 
 from dualjoe import wire
 
-from . import manifest, own_guard
-from .export import answer, renewed, say
+from . import memory_gates, own_guard
+from .export import answer, say
 from .job import JobFailed, utc_now
 from .live import Live
 from .memory import ROOT, SETTINGS, Memory
+from .memory_watch import tell_changes
 from .own_guard import Probe
 from .rsync import Deadline
 
+_NAMED = 20  # of what is left out, so many are told by name
+
 
 def prepare(memory: Memory, probe: Probe) -> dict[str, Any]:
-    """Copy the live memory to the exported tree. Returns the reply for the puller. Raises JobFailed."""
+    """Copy the live memory to the exported tree. Returns the reply for the puller. Raises JobFailed.
+
+    ``origin`` says whose memory it is and what it was built upon, which sets it has, and what was withheld because it is
+    bad; ``left_out`` names what is neither file nor folder, and so no memory.
+    """
     own = probe()  # before the copy: a term that begins meanwhile is not claimed for it
+    memory.check_sentinel()
     captured_at = utc_now()
-    origin = {name: own[name] for name in ("node", "term", "epoch")}
-    deadline = Deadline(memory.source.run_seconds)
-    with renewed(memory.export) as tree:
-        for each in memory.sets:
-            each.capture(tree, memory.export, deadline)
-        try:
-            made = manifest.measure(tree, captured_at, {**origin, "base": Live.load(memory.live).content})
-        except manifest.ManifestError as error:
-            raise JobFailed(f"{error}; memory must be plain files") from error
-        made.write(tree)
-    size = {"files": len(made.sums), "bytes": made.bytes}
-    return wire.ok(captured_at=captured_at, term=own["term"], **size, content=made.content, origin=made.origin)
+    withheld = memory_gates.withheld(memory.sets)
+    # Of a set that is withheld and was never copied this node says nothing.
+    told = [each.name for each in memory.sets if each.name not in withheld or (memory.export / each.name).is_dir()]
+    origin = {
+        **{name: own[name] for name in ("node", "term", "epoch")},
+        "base": Live.load(memory.live).content,
+        "sets": told,
+        "withheld": withheld,
+    }
+    copied = memory.capture.renew(captured_at, Deadline(memory.source.run_seconds).left, origin, withheld)
+    size = {"files": len(copied.made.sums), "bytes": copied.made.bytes}
+    left_out = list(copied.left_out[:_NAMED])
+    told_too = {"content": copied.content, "origin": origin, "left_out": left_out}
+    return wire.ok(captured_at=captured_at, term=own["term"], **size, **told_too)
 
 
 def _reply(memory: Memory, probe: Probe) -> int:
@@ -56,4 +66,4 @@ def serve(settings: Path = SETTINGS, root: Path = ROOT, probe: Probe = own_guard
     except (JobFailed, OSError) as error:
         say(wire.Refused("export_failed", str(error)).reply())
         return 1
-    return answer(memory.export, lambda: _reply(memory, probe))
+    return answer(memory.export, lambda: _reply(memory, probe), {"watch": lambda: tell_changes(memory)})

@@ -19,11 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from . import generations, job, locks, manifest, own_guard
-from .copies import free_name, named
+from .capture import share_file
+from .copies import named, next_name
 from .durable import sync_tree
+from .export import lock
 from .generations import Generation
 from .job import JobFailed, Outcome, utc_now
 from .live import Live
+from .manifest import Manifest
 from .memory import ROOT, SETTINGS, Memory, check_account
 from .own_guard import Probe
 from .rsync import Deadline
@@ -43,8 +46,8 @@ def publish(memory: Memory, probe: Probe, granted: bool = False) -> Outcome:
         active = own["role"] == "active"
         if active and not granted:
             return Outcome("skipped", "this node is active")
-        if active and own["gateway"]["state"] != "stopped":
-            raise JobFailed("this node is active and its gateway runs: nothing is published under it")
+        if own["gateway"]["state"] != "stopped":  # of a passive node, it was started by hand
+            raise JobFailed(f"this node is {own['role']} and its gateway runs: nothing is published under it")
         live = Live.load(memory.live)
         served = live.served if active else max(live.served, int(own["term"]))
         try:
@@ -62,44 +65,60 @@ def publish(memory: Memory, probe: Probe, granted: bool = False) -> Outcome:
 
 @contextmanager
 def _locked(memory: Memory, deadline: Deadline) -> Iterator[None]:
-    """One publication at a time: at a grant, one that a sync has begun is over before the gateway starts."""
+    """One publication at a time: at a grant, one that a sync has begun is over before the gateway starts. And the copy of
+    the live memory is of one run only."""
+    memory.export.parent.mkdir(mode=0o750, exist_ok=True)
     with (memory.root / "live.lock").open("a") as held:
         if not locks.take(held.fileno(), locks.EXCLUSIVE, deadline.left()):
             raise JobFailed(f"another publication has been going on for {deadline.seconds:.0f} s")
-        yield
+        copy = lock(memory.export.parent, locks.EXCLUSIVE, deadline.left())
+        try:
+            yield
+        finally:
+            os.close(copy)
 
 
 def _bring(memory: Memory, generation: Generation, live: Live, deadline: Deadline) -> None:
-    # A set that the source does not have is none of its business.
-    sets = [each for each in memory.sets if (generation.path / each.name).is_dir()]
-    if not any(each.differs(generation.path, deadline) for each in sets):
+    """Make the live memory what the generation has, after keeping what it may hold that exists nowhere else."""
+    memory.check_sentinel()
+    found = memory.capture.renew(utc_now(), deadline.left)
+    sets = {each.name: each for each in memory.sets if each.name in generation.sets}
+    wanted, there = generation.made.sums, found.made.sums
+    gone = [path for path in there.keys() - wanted.keys() if path.partition("/")[0] in sets]
+    new = [path for path, sums in wanted.items() if path.partition("/")[0] in sets and there.get(path) != sums]
+    if not gone and not new:
         return
-    _keep_divergent(memory, generation, live, deadline)
-    for each in sets:
-        each.publish(generation.path, deadline)
+    _keep_divergent(memory, generation, live, found.content)
+    for path in gone:
+        name, _, rest = path.partition("/")
+        sets[name].remove(rest)
+    for path in new:
+        name, _, rest = path.partition("/")
+        sets[name].write(rest, generation.path / path, wanted[path], generation.made.mode(path), deadline.left)
+    memory.capture.adopt(
+        (path, sets[name].path / rest, generation.path / path, wanted[path])
+        for path in new
+        for name, _, rest in [path.partition("/")]
+    )
 
 
-def _keep_divergent(memory: Memory, generation: Generation, live: Live, deadline: Deadline) -> None:
-    """Copy the live tree aside if it may hold what exists nowhere else."""
+def _keep_divergent(memory: Memory, generation: Generation, live: Live, content: str) -> None:
+    """Keep the copy of the live memory if it may hold what exists nowhere else."""
+    known: set[Any] = {live.content, generation.base, generation.made.content, Manifest("", {}).content}
+    kept = named(memory.divergent)
+    if kept:
+        try:
+            known.add(manifest.load(kept[-1]).content)
+        except manifest.ManifestError:  # the newest one that was kept says nothing: keep this one
+            pass
+    if content in known:
+        return
     scratch = memory.root / "divergent.new"
     shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(mode=0o750)
-    for each in memory.sets:
-        each.capture(scratch, generation.path, deadline)
-    known: set[Any] = {live.content, generation.base, generation.made.content}
-    try:
-        found = manifest.measure(scratch, utc_now())
-        kept = named(memory.divergent)
-        known |= {manifest.load(kept[-1]).content} if kept else set()
-        if not found.sums or found.content in known:
-            shutil.rmtree(scratch)
-            return
-        found.write(scratch)
-    except manifest.ManifestError:  # not plain files, or the newest one that was kept says nothing: keep this one
-        pass
+    shutil.copytree(memory.export, scratch, copy_function=share_file)
     memory.divergent.mkdir(mode=0o750, exist_ok=True)
     sync_tree(scratch)
-    scratch.rename(memory.divergent / free_name(memory.divergent, utc_now()))
+    scratch.rename(memory.divergent / next_name(memory.divergent, utc_now()))
 
 
 def main(

@@ -14,10 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dualjoe.names import shown
 from dualjoe.validation import CouldNotCheck, validate
 
 from . import generations, job, own_guard
-from .copies import free_name
+from .copies import next_name
 from .generations import Generation
 from .job import JobFailed, Outcome
 from .manifest import Manifest
@@ -48,7 +49,7 @@ def sync(memory: Memory, probe: Probe, deadline: Deadline, accept_losses: bool =
             return Outcome("skipped", "this node's memory is the newest", *_of(before))
         if not reply.get("files"):
             return _nothing_there(reply, before)
-        made = _seen_again(reply, before) or puller.fetch(reply)
+        made = _seen_again(reply, before) or _as_told(reply, puller.fetch())
         fetched = generations.describe(copies.stage, made)
         _check_order(fetched, own, before)
         if before is not None and fetched.made.sums == before.made.sums:
@@ -64,7 +65,7 @@ def sync(memory: Memory, probe: Probe, deadline: Deadline, accept_losses: bool =
         publish(memory, probe)
     except (JobFailed, OSError) as error:
         raise JobFailed(f"{kept.name} was fetched, and not published: {error}") from error
-    return Outcome("ok", message, *_of(kept))
+    return Outcome("ok", "; ".join([message, *_not_had(reply)]), *_of(kept))
 
 
 def _term_of(reply: Mapping[str, Any]) -> int:
@@ -72,6 +73,15 @@ def _term_of(reply: Mapping[str, Any]) -> int:
     if not isinstance(term, int):
         raise JobFailed(f"the source does not say how new its memory is: term {term!r}")
     return term
+
+
+def _not_had(reply: Mapping[str, Any]) -> list[str]:
+    """What the source has and did not export, for people."""
+    told = [f"withheld by the source: {name} ({why})" for name, why in reply.get("origin", {}).get("withheld", {}).items()]
+    left_out = reply.get("left_out")
+    if left_out:
+        told.append(f"left out, as neither file nor folder: {', '.join(map(shown, left_out))}")
+    return told
 
 
 def _of(generation: Generation | None) -> tuple[str | None, str | None]:
@@ -83,6 +93,13 @@ def _seen_again(reply: Mapping[str, Any], before: Generation | None) -> Manifest
     if before is None or reply.get("content") != before.made.content:
         return None
     return replace(before.made, captured_at=str(reply.get("captured_at")), origin=reply.get("origin", {}))
+
+
+def _as_told(reply: Mapping[str, Any], made: Manifest) -> Manifest:
+    """The manifest is written when the memory changes; whose it is now, and when it was looked at, the reply says."""
+    if reply.get("content") != made.content:  # of a node that was not upgraded yet, or it was captured again meanwhile
+        return made
+    return replace(made, captured_at=str(reply.get("captured_at")), origin=reply.get("origin", {}))
 
 
 def _nothing_there(reply: Mapping[str, Any], before: Generation | None) -> Outcome:
@@ -111,7 +128,7 @@ def _keep(memory: Memory, fetched: Generation, before: Generation | None) -> Gen
     if not report.good:
         place = generations.quarantine(fetched.path, memory.quarantine, fetched.captured_at, report.as_dict())
         raise JobFailed(f"bad memory, put aside in {place}: {report.summary()}")
-    name = free_name(copies.folder, fetched.captured_at)
+    name = next_name(copies.folder, fetched.captured_at)
     copies.keep(name)
     copies.prune(memory.source.keep)
     return replace(fetched, path=copies.folder / name)

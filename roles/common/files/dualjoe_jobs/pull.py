@@ -14,6 +14,7 @@ from dualjoe import wire
 from . import manifest, rsync
 from .copies import Copies
 from .job import JobFailed
+from .manifest import Manifest
 from .rsync import Deadline
 
 KNOWN_HOSTS = Path("/etc/dualjoe/known_hosts")
@@ -70,11 +71,14 @@ def ssh_options(key: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Puller:
-    """One run, which ends at the deadline."""
+    """One run, which ends at the deadline. ``shown``: a person watches it. ``recheck``: what is shared with the current
+    copy is read, and fetched again if it has changed since."""
 
     settings: Settings
     copies: Copies
     deadline: Deadline
+    shown: bool = False
+    recheck: bool = False
 
     def ask_export(self) -> dict[str, Any]:
         """Have the source prepare its export; its reply. Raises JobFailed."""
@@ -90,32 +94,65 @@ class Puller:
             raise JobFailed(f"the source could not save its data: {reply.get('message')}")
         return reply
 
-    def fetch(self, reply: Mapping[str, Any]) -> manifest.Manifest:
-        """Bring the export that ``reply`` tells of into the stage, whole. Raises JobFailed."""
-        self._check_room(int(reply.get("bytes", 0)), int(reply.get("files", 0)))
-        current, stage = self.copies.current, self.copies.stage
+    def fetch(self) -> Manifest:
+        """Bring what the source has exported into the stage, whole. Raises JobFailed.
 
-        def begin() -> None:
-            self.copies.clear_stage()
-            stage.mkdir(mode=0o750)
-
-        rsync.copy(
-            [
-                "-rtpc",  # compared by content: an edit of the same size in the same second counts
-                "--chmod=D0750,F0640",
-                f"--timeout={_SILENCE_SECONDS}",
-                f"--rsh={' '.join(self.settings.ssh)}",
-                *([f"--link-dest={current.resolve()}"] if current.is_dir() else []),
-                f"{self.settings.login}:",
-                f"{stage}/",
-            ],
-            self.deadline,
-            begin,
-        )
+        Files that the current copy has as well are shared with it, and neither sent nor read again.
+        """
+        stage = self.copies.stage
+        self.copies.clear_stage()
+        stage.mkdir(mode=0o750)
+        self._copy([manifest.NAME], shown=False)
         try:
-            return manifest.verify(stage)
+            wanted = manifest.load(stage)
+            if not wanted.sums:
+                raise JobFailed("the source's manifest names no file")
+            rest = self._share(wanted)
+            self._check_room(sum(wanted.sums[path][0] for path in rest), len(rest))
+            self._copy(rest, self.shown)
+            manifest.check(stage, wanted, rest)
         except manifest.ManifestError as error:
             raise JobFailed(f"what arrived is not what was sent: {error}") from error
+        return wanted
+
+    def _share(self, wanted: Manifest) -> list[str]:
+        """Let the stage have what the current copy has; return what it has not."""
+        current, stage = self.copies.current.resolve(), self.copies.stage
+        try:
+            before = manifest.load(current).sums
+        except manifest.ManifestError:  # there is none, or it is damaged: everything is fetched
+            before = {}
+        rest, made = [], {""}
+        for path, sums in sorted(wanted.sums.items()):
+            folder = path.rpartition("/")[0]
+            if folder not in made:
+                (stage / folder).mkdir(mode=0o750, parents=True, exist_ok=True)
+                made.add(folder)
+            try:
+                if before.get(path) != sums or (self.recheck and manifest.sum_of(current / path) != sums):
+                    raise FileNotFoundError
+                os.link(f"{current}/{path}", f"{stage}/{path}", follow_symlinks=False)
+            except OSError:  # not there, or with as many links as it may have
+                rest.append(path)
+        return rest
+
+    def _copy(self, paths: Sequence[str], shown: bool) -> None:
+        if not paths:
+            return
+        current = self.copies.current
+        options = [
+            "-tI",  # whatever is asked for is sent: what may be the same has been sorted out
+            "--chmod=D0750,F0640",
+            f"--timeout={_SILENCE_SECONDS}",
+            f"--rsh={' '.join(self.settings.ssh)}",
+            "--from0",
+            "--files-from=-",
+            # An older version of a file saves sending all of a new one.
+            *([f"--copy-dest={current.resolve()}"] if current.is_dir() else []),
+            *(["--info=progress2"] if shown else []),
+        ]
+        told = b"\0".join(map(os.fsencode, paths))
+        rsync.copy([*options, f"{self.settings.login}:", f"{self.copies.stage}/"], self.deadline, told, shown)
 
     def _check_room(self, size: int, files: int) -> None:
         disk = os.statvfs(self.copies.folder)

@@ -38,30 +38,36 @@ class Deadline:
         return left
 
 
-def run(argv: Sequence[str], deadline: Deadline) -> subprocess.CompletedProcess[bytes]:
-    """Run a program until the deadline at most. Raises JobFailed when it cannot be run or is not done by then."""
+def run(
+    argv: Sequence[str], deadline: Deadline, told: bytes = b"", shown: bool = False
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a program until the deadline at most, ``told`` on its standard input; what it prints is ``shown`` or returned.
+
+    Raises JobFailed when it cannot be run or is not done by then.
+    """
+    output = None if shown else subprocess.PIPE
     try:
-        return subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=deadline.left(), check=False)
+        return subprocess.run(
+            argv, input=told, stdout=output, stderr=subprocess.PIPE, timeout=deadline.left(), check=False
+        )
     except subprocess.TimeoutExpired as error:
         raise JobFailed(f"{argv[0]} was not done when the run's {deadline.seconds:.0f} s were over") from error
     except OSError as error:
         raise JobFailed(f"{argv[0]}: {error.strerror}") from error
 
 
-def copy(argv: Sequence[str], deadline: Deadline, begin: Callable[[], None] = lambda: None) -> str:
-    """Run rsync with these arguments and return what it printed; ``begin`` comes before each try. Raises JobFailed.
+def copy(argv: Sequence[str], deadline: Deadline, told: bytes = b"", shown: bool = False) -> None:
+    """Run rsync with these arguments, as ``run`` does. Raises JobFailed.
 
     Files that vanish between listing and reading are tried again, and then left to the caller's own check.
     """
     for _ in range(_TRIES):
-        begin()
-        done = run(["rsync", *argv], deadline)
+        done = run(["rsync", *argv], deadline, told, shown)
         if done.returncode != _VANISHED:
             break
     if done.returncode not in (0, _VANISHED):
         meaning = _MEANINGS.get(done.returncode, "see rsync(1), EXIT VALUES")
         raise JobFailed(f"rsync ended with {done.returncode} ({meaning}): {first_line(done.stderr)}")
-    return done.stdout.decode("utf-8", "replace")
 
 
 def first_line(output: bytes) -> str:

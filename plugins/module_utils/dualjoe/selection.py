@@ -1,0 +1,92 @@
+"""Which files of a folder belong to a set: patterns go in, a choice of relative paths comes out. Pure.
+
+A pattern is a path relative to the folder. ``*`` and ``?`` stand for characters of one name, ``**`` for any number of
+folders (at the end: for all that lies below); everything else stands for itself. A file is chosen when a pattern of
+``include`` fits its path, unless one of ``exclude`` fits it or a folder above it. An exclusion without a slash fits that
+name anywhere; one that ends in a slash fits folders only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+
+_NEVER = "(?!)"
+
+
+class Selection:
+    """A choice of files. Raises ValueError for a pattern that leads out of the folder or chooses nothing."""
+
+    def __init__(self, include: Sequence[str], exclude: Sequence[str] = ()) -> None:
+        if not include:
+            raise ValueError("a set without 'include' has nothing in it")
+        for pattern in (*include, *exclude):
+            parts = pattern.rstrip("/").split("/")
+            if pattern.startswith("/") or not set(parts).isdisjoint({"", ".", ".."}):
+                raise ValueError(f"{pattern!r} is no pattern for what is inside a folder")
+        self.include, self.exclude = tuple(include), tuple(exclude)
+
+    @cached_property
+    def _chosen(self) -> re.Pattern[str]:
+        return _any(_expression(_parts(pattern)) for pattern in self.include)
+
+    @cached_property
+    def _entered(self) -> re.Pattern[str]:
+        """Folders in which a chosen file may lie."""
+        return _any(expression for pattern in self.include for expression in _above(_parts(pattern)))
+
+    @cached_property
+    def _excluded(self) -> re.Pattern[str]:
+        """Paths, those of folders with a slash at the end."""
+        return _any(map(_exclusion, self.exclude))
+
+    def takes(self, path: str) -> bool:
+        """Whether the file at ``path`` belongs to it, where nothing above it is excluded."""
+        return self._chosen.fullmatch(path) is not None and self._excluded.fullmatch(path) is None
+
+    def enters(self, folder: str) -> bool:
+        """Whether a file somewhere below ``folder`` may belong to it."""
+        return self._entered.fullmatch(folder) is not None and self._excluded.fullmatch(f"{folder}/") is None
+
+    def takes_deep(self, path: str) -> bool:
+        """As ``takes``, looking at the folders above as well."""
+        parts = path.split("/")
+        return self.takes(path) and all(self.enters("/".join(parts[:depth])) for depth in range(1, len(parts)))
+
+
+def _parts(pattern: str) -> list[str]:
+    """A pattern's names; one that ends in a slash is a folder with all that is below."""
+    return f"{pattern}**".split("/") if pattern.endswith("/") else pattern.split("/")
+
+
+def _any(expressions: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(expressions) or _NEVER, re.DOTALL)
+
+
+def _name(part: str) -> str:
+    return "".join({"*": "[^/]*", "?": "[^/]"}.get(character) or re.escape(character) for character in part)
+
+
+def _expression(parts: Sequence[str]) -> str:
+    *folders, last = parts
+    above = "".join("(?:[^/]+/)*" if part == "**" else f"{_name(part)}/" for part in folders)
+    return above + (".+" if last == "**" else _name(last))
+
+
+def _above(parts: Sequence[str]) -> Iterable[str]:
+    """Expressions for the folders on the way to what the parts choose."""
+    for depth, part in enumerate(parts):
+        if part == "**":
+            if depth:
+                yield _expression(parts[:depth])
+            yield _expression(parts[: depth + 1])
+            return
+        if depth + 1 < len(parts):
+            yield _expression(parts[: depth + 1])
+
+
+def _exclusion(pattern: str) -> str:
+    names = pattern.rstrip("/").split("/")
+    expression = _expression(names if len(names) > 1 else ["**", names[0]])
+    return expression + ("/" if pattern.endswith("/") else "/?")

@@ -1,0 +1,364 @@
+"""Memory under writers, kills, and exit codes: nothing good is lost, and the report says what and why."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dualjoe import databases
+from dualjoe_jobs import job, manifest, memory_sync
+from dualjoe_jobs.memory import Memory
+
+from memory_pair import NOTES, Node, Pair
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("rsync") is None or shutil.which("rrsync") is None, reason="rsync and rrsync are not installed"
+)
+
+
+@pytest.fixture
+def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pair:
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    return Pair(tmp_path)
+
+
+# Databases
+
+
+def database(node: Node, name: str = "state/openclaw.sqlite") -> sqlite3.Connection:
+    path = node.state / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    made.executescript(
+        "PRAGMA journal_mode = WAL;"
+        "CREATE TABLE IF NOT EXISTS account (name TEXT PRIMARY KEY, balance INTEGER);"
+        "CREATE TABLE IF NOT EXISTS state_leases (lease TEXT PRIMARY KEY, holder TEXT);"
+        "INSERT OR REPLACE INTO account VALUES ('a', 500), ('b', 500);"
+        "INSERT OR REPLACE INTO state_leases VALUES ('gateway-owner', 'pc-a:4711')"
+    )
+    return made
+
+
+@contextmanager
+def writer(live: sqlite3.Connection) -> Iterator[None]:
+    """Move money to and fro; there are always 1000."""
+    stop = threading.Event()
+
+    def write() -> None:
+        amount = 0
+        while not stop.is_set():
+            amount = (amount + 7) % 400
+            live.execute("BEGIN IMMEDIATE")
+            live.execute("UPDATE account SET balance = 500 - ? WHERE name = 'a'", (amount,))
+            live.execute("UPDATE account SET balance = 500 + ? WHERE name = 'b'", (amount,))
+            live.execute("COMMIT")
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def captured(node: Node) -> Path:
+    memory = Memory.load(node.settings, node.root)
+    memory.export.parent.mkdir(exist_ok=True)
+    memory.capture.renew(job.utc_now(), lambda: None)
+    return memory.export
+
+
+def test_a_database_under_a_writer_is_captured_whole_twenty_times(pair: Pair) -> None:
+    with closing(database(pair.a)) as live, writer(live):
+        for _ in range(20):
+            copy = captured(pair.a) / "state/openclaw.sqlite"
+            assert databases.check(copy, thorough=True) == 2
+            with closing(sqlite3.connect(f"{copy.as_uri()}?immutable=1", uri=True)) as found:
+                assert found.execute("SELECT sum(balance) FROM account").fetchone() == (1000,)
+            assert not list(copy.parent.glob("*-*")), "nothing but the database"
+
+
+def test_what_belongs_to_the_running_gateway_is_forgotten(pair: Pair) -> None:
+    with closing(database(pair.a)):
+        assert pair.b.sync() == job.DONE
+    assert b"pc-a:4711" not in (pair.b.current / "state/openclaw.sqlite").read_bytes(), "not even its bytes"
+    with closing(sqlite3.connect(pair.b.state / "state/openclaw.sqlite")) as copy:
+        assert copy.execute("SELECT count(*) FROM state_leases").fetchone() == (0,)
+        assert copy.execute("SELECT count(*) FROM account").fetchone() == (2,)
+    with closing(sqlite3.connect(pair.a.state / "state/openclaw.sqlite")) as live:
+        assert live.execute("SELECT count(*) FROM state_leases").fetchone() == (1,), "and not in the live one"
+
+
+def test_a_lease_that_is_renewed_is_no_change(pair: Pair) -> None:
+    """OpenClaw writes into it all the time; each generation would push out one that has something to say."""
+    with closing(database(pair.a)) as live:
+        assert pair.b.sync() == job.DONE
+        for number in range(3):
+            live.execute("UPDATE state_leases SET holder = ?", (f"pc-a:{number}" * (number + 1),))
+            assert pair.b.sync() == job.DONE
+            assert pair.b.result()["message"] == "nothing has changed"
+        live.execute("UPDATE account SET balance = 1")
+        assert pair.b.sync() == job.DONE
+        assert len(pair.b.names()) == 2
+
+
+def test_a_write_that_is_only_in_the_log_is_a_change(pair: Pair) -> None:
+    with closing(database(pair.a)) as live:
+        live.execute("PRAGMA wal_autocheckpoint = 0")
+        assert pair.b.sync() == job.DONE
+        main = (pair.a.state / "state/openclaw.sqlite").stat()
+        live.execute("UPDATE account SET balance = 77")
+        assert (pair.a.state / "state/openclaw.sqlite").stat().st_mtime_ns == main.st_mtime_ns
+        assert pair.b.sync() == job.DONE
+    with closing(sqlite3.connect(pair.b.state / "state/openclaw.sqlite")) as copy:
+        assert copy.execute("SELECT DISTINCT balance FROM account").fetchall() == [(77,)]
+
+
+def test_a_damaged_database_stops_at_the_source_or_is_put_aside(pair: Pair) -> None:
+    live = pair.a.state / "state/openclaw.sqlite"
+    with closing(database(pair.a)) as opened:
+        opened.executemany("INSERT INTO account VALUES (?, 0)", [(f"n{number}" * 20,) for number in range(500)])
+    assert pair.b.sync() == job.DONE
+    good = pair.b.current.resolve()
+    with live.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * 8192)
+    assert pair.b.sync() == job.FAILED
+    assert "openclaw.sqlite" in pair.b.result()["message"]
+    assert pair.b.current.resolve() == good
+    assert databases.check(pair.b.state / "state/openclaw.sqlite", thorough=True) == 2
+
+
+def test_nothing_is_published_beside_a_stray_gateway(pair: Pair) -> None:
+    """A passive node whose gateway was started by hand; the guard is about to stop it."""
+    pair.b.be("passive", 0, "ready")
+    assert pair.b.sync() == job.FAILED
+    assert "its gateway runs" in pair.b.result()["message"]
+    assert (len(pair.b.names()), pair.b.live()) == (1, {})
+
+
+# What changed, and what did not
+
+
+def test_an_edit_of_the_same_size_and_time_is_seen(pair: Pair) -> None:
+    pair.b.sync()
+    path = pair.a.state / "workspace/MEMORY.md"
+    before = path.stat()
+    path.write_text(NOTES.replace("eleven", "twelve"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    assert pair.b.sync() == job.DONE
+    assert pair.b.has("workspace/MEMORY.md") == NOTES.replace("eleven", "twelve")
+
+
+def test_edits_within_one_tick_of_the_clock_are_seen(pair: Pair) -> None:
+    path = pair.a.state / "workspace/MEMORY.md"
+    for number in range(10):
+        path.write_text(f"{NOTES}{number}")
+        assert (captured(pair.a) / "workspace/MEMORY.md").read_text() == f"{NOTES}{number}"
+
+
+def test_what_has_not_changed_is_not_even_read(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = pair.a.state / "workspace/MEMORY.md"
+    os.utime(path)
+    captured(pair.a)
+    time.sleep(0.06)  # what was read within a tick of its last change is read once more
+    captured(pair.a)
+    opened: list[str] = []
+    monkeypatch.setattr("dualjoe_jobs.capture.copy_file", lambda live, *_: opened.append(str(live)) or (0, ""))
+    captured(pair.a)
+    assert opened == []
+
+
+def test_a_bit_that_flips_in_a_generation_is_not_published(pair: Pair) -> None:
+    pair.a.put("workspace/memory/a.md", "good\n")
+    pair.b.configure(publish_seconds=0.0)
+    assert pair.b.sync() == job.FAILED
+    copy = pair.b.current / "workspace/MEMORY.md"
+    status = copy.stat()
+    copy.write_text(NOTES.replace("eleven", "eleveN"))
+    os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
+    pair.b.configure(publish_seconds=10)
+    pair.b.be("active", 2)
+    assert pair.b.publish() == job.FAILED
+    assert "not what its manifest says" in pair.b.result("memory-publish")["message"]
+    assert pair.b.has("workspace/MEMORY.md") is None
+
+
+def test_an_index_that_makes_no_sense_is_made_anew(pair: Pair) -> None:
+    pair.b.sync()
+    index = pair.a.root / "export/index.json"
+    for nonsense in ("", "{", "[]", '{"version": 1, "files": {"x": 1}, "content": ""}'):
+        index.write_text(nonsense)
+        pair.calls.unlink()
+        assert pair.b.sync() == job.DONE
+        assert pair.b.result()["message"] == "nothing has changed"
+
+
+def test_a_clock_that_was_set_back_a_day_hides_no_generation(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Named by time: the newest must still be the last, or retention would take it for the oldest."""
+    pair.b.sync()
+    (first,) = pair.b.names()
+    ask = memory_sync.Puller.ask_export
+    monkeypatch.setattr(
+        memory_sync.Puller,
+        "ask_export",
+        lambda puller: {**ask(puller), "captured_at": "2020-01-01T00:00:00Z"},
+    )
+    for number in range(5):
+        pair.a.put("workspace/MEMORY.md", f"{NOTES}{number}")
+        assert pair.b.sync() == job.DONE
+    assert pair.b.names()[-1] == pair.b.current.resolve().name > first
+    assert (pair.b.current / "workspace/MEMORY.md").read_text() == f"{NOTES}4"
+
+
+# Exit codes that lie or surprise
+
+
+@pytest.mark.parametrize("code", [1, 5, 10, 11, 12, 20, 23, 25, 30, 35, 255])
+def test_every_exit_code_but_two_is_a_failure(pair: Pair, code: int) -> None:
+    pair.b.sync()
+    good, live = pair.b.current.resolve(), pair.b.live()
+    pair.a.put("workspace/memory/more.md")
+    rsync = pair.script.with_name("rsync")
+    rsync.write_text(f'#!/bin/sh\n{shutil.which("rsync")} "$@"\necho "it went wrong" >&2\nexit {code}\n')
+    rsync.chmod(0o755)
+    assert pair.b.sync() == job.FAILED
+    assert f"rsync ended with {code}" in pair.b.result()["message"]
+    assert "it went wrong" in pair.b.result()["message"]
+    assert (pair.b.current.resolve(), pair.b.live(), len(pair.b.names())) == (good, live, 1)
+    assert not (pair.b.root / "stage").exists()
+
+
+def test_files_that_vanish_are_tried_again_and_must_then_be_there(pair: Pair) -> None:
+    rsync = pair.script.with_name("rsync")
+    rsync.write_text(f'#!/bin/sh\necho x >> {pair.calls}.rsync\n{shutil.which("rsync")} "$@"\nexit 24\n')
+    rsync.chmod(0o755)
+    assert pair.b.sync() == job.DONE
+    assert Path(f"{pair.calls}.rsync").read_text() == "x\n" * 4, "the manifest and the files, twice each"
+    assert pair.b.live() == pair.a.live()
+
+
+@pytest.mark.parametrize("code", [1, 255])
+def test_ssh_that_fails_is_no_export(pair: Pair, code: int) -> None:
+    pair.connect(f"echo 'no route to host' >&2; exit {code}")
+    assert pair.b.sync() == job.FAILED
+    assert f"ssh ended with {code}): no route to host" in pair.b.result()["message"]
+
+
+@pytest.mark.parametrize("said", ["nonsense", '{"v": 1, "ok": true}', '{"v": 1, "ok": true, "term": "x"}'])
+def test_a_source_that_talks_nonsense_is_told(pair: Pair, said: str) -> None:
+    pair.connect(f"echo '{said}'; exit 0")
+    assert pair.b.sync() == job.FAILED
+    assert pair.b.result()["message"]
+
+
+# Killed at every step
+
+_WRITES = {"os.rename", "os.link", "os.symlink", "os.mkdir", "os.remove", "os.rmdir", "os.chmod", "subprocess.Popen"}
+
+
+def killed_at(node: Node, step: int) -> bool:
+    """Run the job in a process that is killed at its step-th change to the disk. Whether it was."""
+    child = os.fork()
+    if child == 0:
+        left = step
+
+        def count(event: str, arguments: tuple[Any, ...]) -> None:
+            nonlocal left
+            writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+            if event in _WRITES or writes:
+                left -= 1
+                if left < 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(count)
+        os._exit(node.sync())
+    _, status = os.waitpid(child, 0)
+    return os.WIFSIGNALED(status)
+
+
+def test_a_run_killed_at_any_step_loses_nothing(pair: Pair) -> None:
+    """Each run brings a new text, a new database and a loss; what is live is always the old or the new of each file."""
+    with closing(database(pair.a)) as live:
+        for number in range(3):
+            pair.a.put(f"workspace/memory/{number}.md")
+        assert pair.b.sync() == job.DONE
+        step, killed, texts = 0, True, {NOTES}
+        while killed:
+            text = f"{NOTES}{step}\n"
+            pair.a.put("workspace/MEMORY.md", text)
+            pair.a.put(f"workspace/memory/new-{step}.md", text)
+            if step:
+                pair.a.put(f"workspace/memory/new-{step - 1}.md", None)
+            live.execute("UPDATE account SET balance = ?", (step,))
+            texts.add(text)
+            killed = killed_at(pair.b, step)
+            manifest.verify(pair.b.current.resolve())
+            assert pair.b.has("workspace/MEMORY.md") in texts
+            assert pair.b.has("workspace/memory/0.md") == NOTES
+            assert databases.check(pair.b.state / "state/openclaw.sqlite", thorough=True) == 2
+            step += 1
+        assert step > 30
+        assert pair.b.sync() == job.DONE
+        assert {name: content for name, content in pair.b.live().items() if name.endswith(".md")} == {
+            name: content for name, content in pair.a.live().items() if name.endswith(".md")
+        }
+        assert not (pair.b.root / "stage").exists()
+        assert not list(pair.b.state.rglob("*.dualjoe-new"))
+
+
+# Continuous
+
+
+def test_a_change_is_fetched_when_it_is_made(pair: Pair) -> None:
+    code = "import json, sys; from pathlib import Path; from dualjoe_jobs.memory_follow import main; "
+    code += "a = [Path(p) for p in sys.argv[1:]]; main([], *a[:3], lambda: json.loads(a[3].read_text()))"
+    paths = [str(path) for path in (pair.b.settings, pair.b.root, pair.b.results, pair.b.said)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, "-c", code, *paths], env=environment, start_new_session=True) as process:
+        try:
+            wait_for(lambda: pair.b.has("workspace/MEMORY.md") == NOTES)
+            pair.a.put("workspace/memory/deep/er/new.md", "first\n")
+            wait_for(lambda: pair.b.has("workspace/memory/deep/er/new.md") == "first\n")
+            pair.a.put("workspace/memory/deep/er/new.md", "second\n")
+            wait_for(lambda: pair.b.has("workspace/memory/deep/er/new.md") == "second\n")
+            pair.a.put("workspace/memory/deep/er/new.md", None)
+            wait_for(lambda: pair.b.has("workspace/memory/deep/er/new.md") is None)
+            with closing(database(pair.a)) as live:
+                wait_for(lambda: (pair.b.state / "state/openclaw.sqlite").exists())
+                live.execute("UPDATE account SET balance = 5")
+                wait_for(lambda: balance(pair.b) == 5)
+            calls = pair.calls.read_text().count("export")
+            pair.a.put("workspace/.git/index.lock", "x")  # no memory
+            pair.a.put("workspace/memory/last.md", "x\n")
+            wait_for(lambda: pair.b.has("workspace/memory/last.md") == "x\n")
+            assert pair.calls.read_text().count("export") <= calls + 2, "it does not run in circles"
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+
+
+def balance(node: Node) -> Any:
+    path = node.state / "state/openclaw.sqlite"
+    with closing(sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True)) as copy:
+        return copy.execute("SELECT min(balance) FROM account").fetchone()[0]
+
+
+def wait_for(met: Any, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.05)
+
