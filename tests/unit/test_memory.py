@@ -24,7 +24,6 @@ from dualjoe_jobs import job, memory_list, memory_sync, status, validate_command
 from dualjoe_jobs.cli import main as dualjoe
 from dualjoe_jobs.job import JobFailed
 from dualjoe_jobs.pull import Puller
-
 from memory_pair import LIBRARIES, NOTES, ROOT, Pair
 
 pytestmark = pytest.mark.skipif(

@@ -19,7 +19,6 @@ import pytest
 from dualjoe import databases
 from dualjoe_jobs import job, manifest, memory_sync
 from dualjoe_jobs.memory import Memory
-
 from memory_pair import NOTES, Node, Pair
 
 pytestmark = pytest.mark.skipif(
@@ -338,7 +337,7 @@ def test_a_change_is_fetched_when_it_is_made(pair: Pair) -> None:
             pair.a.put("workspace/memory/deep/er/new.md", None)
             wait_for(lambda: pair.b.has("workspace/memory/deep/er/new.md") is None)
             with closing(database(pair.a)) as live:
-                wait_for(lambda: (pair.b.state / "state/openclaw.sqlite").exists())
+                wait_for((pair.b.state / "state/openclaw.sqlite").exists)
                 live.execute("UPDATE account SET balance = 5")
                 wait_for(lambda: balance(pair.b) == 5)
             calls = pair.calls.read_text().count("export")
@@ -361,4 +360,3 @@ def wait_for(met: Any, seconds: float = 60.0) -> None:
     while not met():
         assert time.monotonic() < deadline, "it did not come about"
         time.sleep(0.05)
-

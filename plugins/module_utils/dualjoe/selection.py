@@ -2,7 +2,7 @@
 
 A pattern is a path relative to the folder. ``*`` and ``?`` stand for characters of one name, ``**`` for any number of
 folders (at the end: for all that lies below); everything else stands for itself. A file is chosen when a pattern of
-``include`` fits its path, unless one of ``exclude`` fits it or a folder above it. An exclusion without a slash fits that
+``include`` fits its path, unless one of ``exclude`` fits it or a folder above it. An exclusion without a slash fits a
 name anywhere; one that ends in a slash fits folders only.
 """
 

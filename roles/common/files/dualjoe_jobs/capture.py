@@ -1,8 +1,8 @@
 """A copy of the live memory that is renewed in place: only what has changed since the last time is read.
 
-What a file was when it was last read stands in an index: device time stamps (changed and modified, in nanoseconds), inode
-and size of it, and of a database's write-ahead log. A file that is as the index says has not been written to since. The
-index is removed before the copy is touched and written when it is whole, so that a killed run is followed by a whole one.
+What a file was when it was last read stands in an index: inode, size, and the times of its last write and last change
+in nanoseconds; of a database's write-ahead log as well. A file that is as the index says was not written to since. The
+index is removed before the copy is touched and written when it is whole: a killed run is followed by a whole one.
 
 Databases are copied by SQLite's online backup, never byte by byte, and without the rows of tables that belong to a
 running gateway (``forget_tables``).
@@ -79,9 +79,11 @@ class Capture:
         check_time: Callable[[], object],
         origin: Mapping[str, Any] | None = None,
         withheld: Collection[str] = (),
+        before_change: Callable[[str], object] = lambda _content: None,
     ) -> Captured:
         """Make the copy what the live tree is, but leave the sets called ``withheld`` as they were copied last.
 
+        ``before_change`` is called with what the copy's content was (empty where that is not known) before it is touched.
         Raises JobFailed, also for what ``check_time`` raises.
         """
         known, content = self._load()
@@ -108,6 +110,7 @@ class Capture:
         gone = known.keys() - seen.keys() - {name for name, _ in unread}
         changed = bool(unread or gone or not content)
         if changed:
+            before_change(content)
             self.index.unlink(missing_ok=True)
             self._drop(gone)
             for name, live in unread:
@@ -200,16 +203,17 @@ class Capture:
     def _load(self) -> tuple[dict[str, _Seen], str]:
         """The index; without a sensible one the copy is begun anew."""
         try:
+            (self.tree / manifest.NAME).stat()  # what the index tells of must be there
             raw: Mapping[str, Any] = json.loads(self.index.read_text("utf-8"))
-            if raw["version"] != _VERSION or not (self.tree / manifest.NAME).is_file():
-                raise ValueError("of another version")
+            files = {_VERSION: raw["files"]}[raw["version"]]
             known = {
                 path: _Seen(stamp, bool(database), (int(size), str(sha)), int(mode))
-                for path, (stamp, database, size, sha, mode) in raw["files"].items()
+                for path, (stamp, database, size, sha, mode) in files.items()
             }
             return known, str(raw["content"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            shutil.rmtree(self.tree, ignore_errors=True)
+            if self.tree.exists():
+                shutil.rmtree(self.tree)
             self.tree.mkdir(mode=0o750, parents=True, exist_ok=True)
             return {}, ""
 

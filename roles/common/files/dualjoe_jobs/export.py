@@ -42,7 +42,11 @@ Work = Callable[[], int]
 
 
 def serve(
-    command: str, export: Path, prepare: Work, others: Mapping[str, Work] = _NOTHING, lock_seconds: float = _LOCK_SECONDS
+    command: str,
+    export: Path,
+    prepare: Work,
+    others: Mapping[str, Work] = _NOTHING,
+    lock_seconds: float = _LOCK_SECONDS,
 ) -> int:
     """Do what the other side asked for. Returns an exit code; for rsync it does not return.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from . import manifest
-from .copies import next_name, named
+from .copies import named, next_name
 from .durable import write_json
 from .job import JobFailed
 from .manifest import NOTE, Manifest

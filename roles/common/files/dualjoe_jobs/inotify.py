@@ -24,7 +24,7 @@ class Watch:
 
     def __init__(self, sets: list[MemorySet]) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
-        self._descriptor = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._descriptor = int(self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
         if self._descriptor < 0:
             raise JobFailed(f"inotify: {os.strerror(ctypes.get_errno())}; see fs.inotify.max_user_instances")
         self._sets = sets
@@ -96,8 +96,8 @@ class Watch:
         return changed
 
     def wait(self, seconds: float, quiet_seconds: float, most_seconds: float) -> bool:
-        """Wait at most ``seconds`` for a change, then until nothing has changed for ``quiet_seconds``, but no longer than
-        ``most_seconds``. Whether there was one."""
+        """Wait at most ``seconds`` for a change, then until nothing has changed for ``quiet_seconds``, but no longer
+        than ``most_seconds``. Whether there was one."""
         poller = select.poll()
         poller.register(self._descriptor, select.POLLIN)
         deadline = time.monotonic() + seconds
@@ -116,5 +116,3 @@ class Watch:
             if self._changed():
                 quiet = time.monotonic() + quiet_seconds
         return True
-
-

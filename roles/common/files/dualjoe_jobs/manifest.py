@@ -92,7 +92,7 @@ def verify(tree: Path) -> Manifest:
 
 
 def check(tree: Path, wanted: Manifest, changed: Collection[str]) -> None:
-    """Check that ``tree`` has the files of ``wanted``, and that those ``changed`` are as it says. Raises ManifestError."""
+    """Check that ``tree`` has the files of ``wanted``, those ``changed`` as it says. Raises ManifestError."""
     there = set(_files(tree))
     differences = [
         *(f"{path} is missing" for path in sorted(wanted.sums.keys() - there)),

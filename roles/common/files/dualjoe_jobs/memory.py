@@ -68,8 +68,8 @@ class Memory:
         """Raise JobFailed when the live memory is not there at all."""
         if not self.sentinel.is_file():
             raise JobFailed(
-                f"{self.sentinel} is missing: the disk of the gateway's memory is not mounted, or the memory was removed."
-                " Mount it; or, if it is meant so, run site.yml again"
+                f"{self.sentinel} is missing: the disk of the gateway's memory is not mounted, or the memory was"
+                " removed. Mount it; or, if it is meant so, run site.yml again"
             )
 
     @property

@@ -26,8 +26,8 @@ _NAMED = 20  # of what is left out, so many are told by name
 def prepare(memory: Memory, probe: Probe) -> dict[str, Any]:
     """Copy the live memory to the exported tree. Returns the reply for the puller. Raises JobFailed.
 
-    ``origin`` says whose memory it is and what it was built upon, which sets it has, and what was withheld because it is
-    bad; ``left_out`` names what is neither file nor folder, and so no memory.
+    ``origin`` says whose memory it is and what it was built upon, which sets it has, and what was withheld because it
+    is bad; ``left_out`` names what is neither file nor folder, and so no memory.
     """
     own = probe()  # before the copy: a term that begins meanwhile is not claimed for it
     memory.check_sentinel()

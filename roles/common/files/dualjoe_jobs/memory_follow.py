@@ -1,6 +1,6 @@
 """The service `dualjoe memory follow`: on the passive node, fetch the active node's memory whenever it changes.
 
-It only says when: what is done is the job `dualjoe sync`, which cron runs as well. So whatever this misses is fetched some
+It only says when: what is done is the job `dualjoe sync`, which cron runs as well. So what this misses is fetched some
 minutes later.
 """
 

@@ -13,7 +13,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,8 +65,8 @@ def publish(memory: Memory, probe: Probe, granted: bool = False) -> Outcome:
 
 @contextmanager
 def _locked(memory: Memory, deadline: Deadline) -> Iterator[None]:
-    """One publication at a time: at a grant, one that a sync has begun is over before the gateway starts. And the copy of
-    the live memory is of one run only."""
+    """One publication at a time: at a grant, one that a sync has begun is over before the gateway starts. The copy of
+    the live memory is of one run only, too."""
     memory.export.parent.mkdir(mode=0o750, exist_ok=True)
     with (memory.root / "live.lock").open("a") as held:
         if not locks.take(held.fileno(), locks.EXCLUSIVE, deadline.left()):
@@ -107,10 +107,8 @@ def _keep_divergent(memory: Memory, generation: Generation, live: Live, content:
     known: set[Any] = {live.content, generation.base, generation.made.content, Manifest("", {}).content}
     kept = named(memory.divergent)
     if kept:
-        try:
+        with suppress(manifest.ManifestError):  # the newest one that was kept may say nothing: then keep this one
             known.add(manifest.load(kept[-1]).content)
-        except manifest.ManifestError:  # the newest one that was kept says nothing: keep this one
-            pass
     if content in known:
         return
     scratch = memory.root / "divergent.new"

@@ -27,8 +27,8 @@ _NEW = ".dualjoe-new"  # what is being written; a killed run may leave it, and t
 
 @dataclass(frozen=True)
 class MemorySet:
-    """``path`` is in the live tree; a copy of the set lies in a folder called ``name``. ``checked`` names a check that its
-    live content must pass before it is exported (see memory_gates.py)."""
+    """``path`` is in the live tree; a copy of the set lies in a folder called ``name``. ``checked`` names a check that
+    its live content must pass before it is exported (see memory_gates.py)."""
 
     name: str
     path: Path
@@ -71,10 +71,11 @@ class MemorySet:
                 if not stat.S_ISSOCK(status.st_mode):
                     yield path, status
 
-    def write(self, path: str, source: Path, wanted: tuple[int, str], mode: int, check_time: Callable[[], object]) -> None:
-        """Make the live file at ``path`` a copy of ``source``, whole or not at all, if that has the ``wanted`` size and sum.
-
-        Raises JobFailed.
+    def write(
+        self, path: str, source: Path, wanted: tuple[int, str], mode: int, check_time: Callable[[], object]
+    ) -> None:
+        """Make the live file at ``path`` a copy of ``source``, whole or not at all, if that has the ``wanted`` size and
+        sum. Raises JobFailed.
         """
         folder = real_folder(self.path, path, 0o700)
         live = self.path / path
@@ -110,8 +111,8 @@ class MemorySet:
 
 
 def real_folder(root: Path, path: str, mode: int) -> Path:
-    """The folder of the file at ``path`` below ``root``, made where it is missing. What else is in its place, as a link, is
-    removed and not followed."""
+    """The folder of the file at ``path`` below ``root``, made where it is missing. What else is in its place, as a
+    link, is removed and not followed."""
     folder = root
     folder.mkdir(mode=mode, parents=True, exist_ok=True)
     for name in path.split("/")[:-1]:

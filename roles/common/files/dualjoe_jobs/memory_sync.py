@@ -77,7 +77,9 @@ def _term_of(reply: Mapping[str, Any]) -> int:
 
 def _not_had(reply: Mapping[str, Any]) -> list[str]:
     """What the source has and did not export, for people."""
-    told = [f"withheld by the source: {name} ({why})" for name, why in reply.get("origin", {}).get("withheld", {}).items()]
+    told = [
+        f"withheld by the source: {name} ({why})" for name, why in reply.get("origin", {}).get("withheld", {}).items()
+    ]
     left_out = reply.get("left_out")
     if left_out:
         told.append(f"left out, as neither file nor folder: {', '.join(map(shown, left_out))}")

@@ -1,7 +1,7 @@
 """What a node's memory key may do besides: be told, line by line, when the live memory has changed.
 
-One JSON line at once, when the watching has begun; one for each change; and one every so often, so that both sides learn
-that the other is gone.
+One JSON line at once, when the watching has begun; one for each change; and one every so often, so that both sides
+learn that the other is gone.
 """
 
 from __future__ import annotations

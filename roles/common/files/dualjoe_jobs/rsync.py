@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from .job import JobFailed
 
@@ -41,7 +41,7 @@ class Deadline:
 def run(
     argv: Sequence[str], deadline: Deadline, told: bytes = b"", shown: bool = False
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a program until the deadline at most, ``told`` on its standard input; what it prints is ``shown`` or returned.
+    """Run a program until the deadline at most, ``told`` on its standard input; its output is ``shown`` or returned.
 
     Raises JobFailed when it cannot be run or is not done by then.
     """
