@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 from dualjoe import databases
-from dualjoe_jobs import job, manifest, memory_sync
+from dualjoe_jobs import job, manifest
 from dualjoe_jobs.memory import Memory
+from dualjoe_jobs.pull import Puller
 from memory_pair import NOTES, Node, Pair
 
 pytestmark = pytest.mark.skipif(
@@ -176,7 +177,12 @@ def test_what_has_not_changed_is_not_even_read(pair: Pair, monkeypatch: pytest.M
     time.sleep(0.06)  # what was read within a tick of its last change is read once more
     captured(pair.a)
     opened: list[str] = []
-    monkeypatch.setattr("dualjoe_jobs.capture.copy_file", lambda live, *_: opened.append(str(live)) or (0, ""))
+
+    def copied(live: Path, *_: object) -> tuple[int, str]:
+        opened.append(str(live))
+        return 0, ""
+
+    monkeypatch.setattr("dualjoe_jobs.capture.copy_file", copied)
     captured(pair.a)
     assert opened == []
 
@@ -210,9 +216,9 @@ def test_a_clock_that_was_set_back_a_day_hides_no_generation(pair: Pair, monkeyp
     """Named by time: the newest must still be the last, or retention would take it for the oldest."""
     pair.b.sync()
     (first,) = pair.b.names()
-    ask = memory_sync.Puller.ask_export
+    ask = Puller.ask_export
     monkeypatch.setattr(
-        memory_sync.Puller,
+        Puller,
         "ask_export",
         lambda puller: {**ask(puller), "captured_at": "2020-01-01T00:00:00Z"},
     )

@@ -83,7 +83,7 @@ class Capture:
     ) -> Captured:
         """Make the copy what the live tree is, but leave the sets called ``withheld`` as they were copied last.
 
-        ``before_change`` is called with what the copy's content was (empty where that is not known) before it is touched.
+        ``before_change`` is called with the copy's content so far (empty where it is not known) before it is touched.
         Raises JobFailed, also for what ``check_time`` raises.
         """
         known, content = self._load()

@@ -45,8 +45,8 @@ def serve(
     command: str,
     export: Path,
     prepare: Work,
-    others: Mapping[str, Work] = _NOTHING,
     lock_seconds: float = _LOCK_SECONDS,
+    others: Mapping[str, Work] = _NOTHING,
 ) -> int:
     """Do what the other side asked for. Returns an exit code; for rsync it does not return.
 
@@ -91,7 +91,7 @@ def renewed(export: Path) -> Iterator[Path]:
 def answer(export: Path, prepare: Work, others: Mapping[str, Work] = _NOTHING) -> int:
     """Answer one ssh connection. Failures are one JSON line, as the other side expects."""
     try:
-        return serve(os.environ.get("SSH_ORIGINAL_COMMAND", ""), export, prepare, others)
+        return serve(os.environ.get("SSH_ORIGINAL_COMMAND", ""), export, prepare, others=others)
     except (JobFailed, OSError) as error:
         say(wire.Refused("export_failed", str(error)).reply())
         return 1

@@ -85,14 +85,14 @@ def load(tree: Path) -> Manifest:
 def verify(tree: Path) -> Manifest:
     """Check every file of ``tree`` against its manifest: none missing, added or changed. Raises ManifestError."""
     wanted = load(tree)
-    if not wanted.sums:
-        raise ManifestError("the tree is empty")
     check(tree, wanted, wanted.sums)
     return wanted
 
 
 def check(tree: Path, wanted: Manifest, changed: Collection[str]) -> None:
     """Check that ``tree`` has the files of ``wanted``, those ``changed`` as it says. Raises ManifestError."""
+    if not wanted.sums:
+        raise ManifestError("the tree is empty")
     there = set(_files(tree))
     differences = [
         *(f"{path} is missing" for path in sorted(wanted.sums.keys() - there)),
