@@ -25,9 +25,20 @@ CHAT = 4711  # the person who talks to Joe
 RESUME_SECONDS = 0.25  # so long may a gateway that was frozen with its machine go on: docs/architecture.md
 
 
-def run(*command: str, check: bool = True, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    """Run a command; where it must succeed and does not, say what it printed."""
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=timeout)
+def run(*command: str, check: bool = True, timeout: float = 120, told: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a command, ``told`` on its standard input; where it must succeed and does not, say what it printed.
+
+    Bytes that are no UTF-8 are surrogates in what goes in and comes out.
+    """
+    done = subprocess.run(
+        command,
+        input=told,
+        check=False,
+        capture_output=True,
+        encoding="utf-8",
+        errors="surrogateescape",
+        timeout=timeout,
+    )
     if check and done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
     return done
@@ -70,9 +81,9 @@ class Pair:
             watchdog_telegram_token=secrets["watchdog_telegram_token"],
         )
 
-    def on(self, machine: str, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a command inside a machine."""
-        return run("docker", "exec", machine, *command, check=check)
+    def on(self, machine: str, *command: str, check: bool = True, told: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command inside a machine, ``told`` on its standard input."""
+        return run("docker", "exec", *(["--interactive"] if told else []), machine, *command, check=check, told=told)
 
     def kill(self, machine: str) -> None:
         """Pull its plug."""

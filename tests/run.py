@@ -42,7 +42,7 @@ def stages(scratch: str) -> tuple[Stage, ...]:
         Stage("mypy", "types", ("mypy",)),
         Stage("unit", "unit", ("pytest", "--quiet")),
         Stage("molecule-default", "molecule", ("molecule", "test", "--scenario-name", "default")),
-        Stage("molecule-failover", "molecule", ("molecule", "test", "--scenario-name", "failover")),
+        Stage("molecule-memory", "molecule", ("molecule", "test", "--scenario-name", "memory")),
         Stage("molecule-chaos", "molecule", ("molecule", "test", "--scenario-name", "chaos")),
     )
 

@@ -13,6 +13,8 @@ from pair import wait_until
 if TYPE_CHECKING:
     from pair import Pair, Sampler
 
+pytestmark = pytest.mark.story
+
 LINE = "Joe's aunt keeps eleven geese."
 MEMORY = "/srv/openclaw/workspace/MEMORY.md"
 

@@ -1,0 +1,76 @@
+"""A node of the lab, and what Joe remembers on it: what tests write there, read there, and have done there."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from pair import INVENTORY, Pair
+
+STATE = "/srv/openclaw"  # the gateway's folder, and so the live memory
+ROOT = "/var/lib/dualjoe/memory"  # generations and what is kept beside them
+RESULTS = "/var/lib/dualjoe/jobs"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One of the two nodes. Paths of the live memory are relative to the gateway's folder."""
+
+    pair: Pair
+    name: str
+    user: str  # the gateway's account
+
+    @classmethod
+    def of_the_lab(cls, pair: Pair, name: str) -> Node:
+        """A node as the inventory has it."""
+        groups = yaml.safe_load((INVENTORY / "hosts.yml").read_text(encoding="utf-8"))["pair"]["children"]
+        hosts = [each["hosts"] for each in groups["nodes"]["children"].values()]
+        return cls(pair, name, next(each[name]["openclaw_user"] for each in hosts if name in each))
+
+    def root(self, script: str, *, check: bool = True) -> str:
+        """Run a shell script as root. Returns what it printed."""
+        return self.pair.on(self.name, "sh", "-c", script, check=check).stdout
+
+    def run(self, *command: str, check: bool = True, told: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command as the gateway's account."""
+        return self.pair.on(self.name, "runuser", "-u", self.user, "--", *command, check=check, told=told)
+
+    def put(self, path: str, content: str) -> None:
+        """Write a file into the live memory, as the gateway would."""
+        self.run("sh", "-c", 'mkdir -p "$(dirname "$1")" && cat > "$1"', "sh", f"{STATE}/{path}", told=content)
+
+    def get(self, path: str) -> str | None:
+        """A file of the live memory."""
+        done = self.run("cat", f"{STATE}/{path}", check=False)
+        return done.stdout if done.returncode == 0 else None
+
+    def remove(self, path: str) -> None:
+        """Remove a file or folder of the live memory."""
+        self.run("rm", "-r", f"{STATE}/{path}")
+
+    def sync(self, *words: str) -> dict[str, Any]:
+        """Run the job that cron runs, after any that is still going. Returns its result, whatever came of it."""
+        done = self.run("/usr/local/bin/dualjoe", "sync", "--now", "--json", *words, check=False)
+        try:
+            result: dict[str, Any] = json.loads(done.stdout)
+        except ValueError as error:
+            raise RuntimeError(f"dualjoe sync on {self.name} left no result:\n{done.stdout}{done.stderr}") from error
+        return result
+
+    def result(self, job: str = "memory-sync") -> dict[str, Any]:
+        """What the last run of a job left."""
+        told: dict[str, Any] = json.loads(self.pair.on(self.name, "cat", f"{RESULTS}/{job}.json").stdout)
+        return told
+
+    def names(self, kind: str = "generations") -> list[str]:
+        """What is kept: ``generations``, ``quarantine`` or ``divergent``; oldest first."""
+        return self.root(f"ls {shlex.quote(f'{ROOT}/{kind}')} 2>/dev/null", check=False).split()
+
+    def journal(self, unit: str, since: float) -> str:
+        """What a unit wrote since a time of the wall clock (seconds since the epoch)."""
+        shown = self.pair.on(self.name, "journalctl", f"--unit={unit}", f"--since=@{since:.0f}", "--output=cat")
+        return shown.stdout

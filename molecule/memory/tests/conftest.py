@@ -1,0 +1,30 @@
+"""Each file of tests begins in good times."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from pair import wait_until
+
+if TYPE_CHECKING:
+    from pair import Pair, Sampler
+
+HOME_SECONDS = 300  # a first start of the real OpenClaw on a busy computer
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _joe_is_home(pair: Pair) -> None:
+    """Joe serves on PC-A, PC-B is well, and T440 knows."""
+
+    def home() -> bool:
+        seen = pair.status("t440")
+        return seen["situation"] == "home" and all(node["heard"] for node in seen["nodes"].values())
+
+    wait_until(home, "T440 says that Joe is home", HOME_SECONDS)
+    wait_until(lambda: pair.gateway_ready("pc-a"), "PC-A's gateway is ready", HOME_SECONDS)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _watched(sampler: Sampler) -> None:
+    """Look for two gateways from the first test to the last."""
