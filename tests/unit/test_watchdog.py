@@ -7,12 +7,13 @@ import json
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from dualjoe import control, wire
+from dualjoe import control, freshness, wire
 from dualjoe.pair import Record
 from dualjoe_watchdog import cli, coordinator, telegram
 from dualjoe_watchdog.nodes import Node, Unreachable
@@ -293,6 +294,32 @@ async def test_a_job_that_fails_on_a_node_is_told_once_and_so_is_its_end(pair: P
         await until(lambda: any("Over: Job memory-sync on pc-b" in text for text in bot.texts))
 
 
+async def test_a_job_that_does_not_run_is_told_and_so_is_its_end(
+    pair: Pair, bot: BotApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(freshness, "SLACK_SECONDS", 0.0)
+
+    def ran(name: str) -> None:
+        guard = pair.guards[name]
+        now = time.clock_gettime(time.CLOCK_BOOTTIME)
+        clock = {"id": guard.state.boot_id, "finished_seconds": now, "captured_seconds": now}
+        guard.more["jobs"] = {"memory-sync": {"result": "ok", "boot": clock}}
+
+    for name in pair.guards:
+        ran(name)
+    async with pair.watched(jobs=[{"name": "memory-sync", "interval": 0.5, "brings": "Joe's memory"}]):
+        async with asyncio.timeout(10):
+            while not any("Job memory-sync on pc-b has ended no run" in text for text in bot.texts):
+                ran("pc-a")
+                await asyncio.sleep(0.02)
+        async with asyncio.timeout(10):
+            while not any("Over: Job memory-sync on pc-b runs as it should" in text for text in bot.texts):
+                ran("pc-a")
+                ran("pc-b")
+                await asyncio.sleep(0.02)
+    assert not any("on pc-a" in text for text in bot.texts)
+
+
 async def test_the_test_alert_arrives(pair: Pair, bot: BotApi) -> None:
     async with pair.watched():
         assert (await ask(pair, "alert-test"))["ok"] is True
@@ -458,6 +485,7 @@ GOOD = {
         ({"timing": {"ttl": "soon"}}, "timing.ttl"),
         ({"telegram": {"api_base": "ftp://x", "token_file": "/t", "chat_id": "1"}}, "telegram.api_base"),
         ({"surprise": 1}, "surprise"),
+        ({"jobs": [{"name": "backup"}]}, "jobs.0.interval"),
     ],
 )
 def test_check_config_names_the_mistake(tmp_path: Path, change: dict[str, Any], said: str) -> None:

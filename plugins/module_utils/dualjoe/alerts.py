@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
+from . import freshness
 from .pair import Decision, Sighting
 
 NOT_SERVED = frozenset({"nobody_fit", "alone", "sick_alone"})
@@ -38,8 +39,16 @@ def news(
     return known, texts
 
 
-def standing(decision: Decision, sightings: Mapping[str, Sighting], confirm_checks: int) -> dict[str, str]:
-    """Every trouble of this moment: a key that stays the same while it lasts -> its text."""
+def standing(
+    decision: Decision,
+    sightings: Mapping[str, Sighting],
+    confirm_checks: int,
+    jobs: Sequence[freshness.Job] = (),
+) -> dict[str, str]:
+    """Every trouble of this moment: a key that stays the same while it lasts -> its text.
+
+    What a node has told of itself stands until it tells otherwise: its silence is the end of no trouble.
+    """
     found = {}
     if decision.situation in NOT_SERVED | HELD_BACK:
         found["service"] = f"Joe is not served as he should be: {decision.reason}. Look at 'dualjoe status' on T440."
@@ -57,8 +66,9 @@ def standing(decision: Decision, sightings: Mapping[str, Sighting], confirm_chec
             found[f"lost {s.node}"] = (
                 f"{s.node} does not answer T440. Until it does, there is no second node to take over."
             )
-        if s.heard:
+        if s.heard_at is not None:
             found.update(_of_node(s))
+            found.update(freshness.overdue(jobs, s))
     return found
 
 
@@ -72,7 +82,7 @@ def disk_full(folder: str, free_bytes: int) -> str:
 
 def _of_node(sighting: Sighting) -> dict[str, str]:
     found = {}
-    if not sighting.fit:
+    if sighting.probe.get("fit") is not True:
         why = "; ".join(map(str, sighting.probe.get("unfit", []))) or "it does not say why"
         found[f"unfit {sighting.node}"] = f"{sighting.node} could not run the gateway now: {why}."
     stray = sighting.probe.get("stray_seconds_ago")
@@ -104,8 +114,8 @@ def of_node(node: str, peer: str, witness_silent: float | None, forced: bool) ->
     if witness_silent is not None:
         found["witness"] = (
             f"{node} has not heard T440 for {witness_silent / 60:.0f} min. Joe goes on while {node} and {peer} hear"
-            " each other, but nobody would take over. Look at T440: power, network, 'systemctl status"
-            " dualjoe-watchdog'."
+            " each other, but nobody would take over, and nobody tells of a job that fails. Look at T440: power,"
+            " network, 'systemctl status dualjoe-watchdog'."
         )
     return found
 
@@ -124,6 +134,8 @@ def over(key: str) -> str:
         "lost": f"{node} answers T440 again.",
         "unfit": f"{node} could run the gateway again.",
         "job": f"Job {job} on {node} works again.",
+        "late": f"Job {job} on {node} runs as it should again.",
+        "stale": f"what job {job} brings to {node} is new again.",
     }
     return f"Over: {ends[kind]}"
 

@@ -62,8 +62,9 @@ class Sighting:
     """What is known of one node. Times are None when it was never heard since the witness started.
 
     ``heard_at``: the last good probe; ``heard_since``: the first of the unbroken row of good probes up to it;
-    ``failures``: failed probes since; ``fit_since``: since when it has been fit without a break and of one boot;
-    ``sick``: consecutive full checks that found its gateway not serving.
+    ``failures``: failed probes since; ``boot_since``: when its present boot was first heard of; ``fit_since``: since
+    when it has been fit without a break and of one boot; ``sick``: consecutive full checks that found its gateway not
+    serving.
     """
 
     node: str
@@ -71,6 +72,7 @@ class Sighting:
     heard_since: float | None = None
     failures: int = 0
     probe: Mapping[str, Any] = field(default_factory=dict)
+    boot_since: float | None = None
     fit_since: float | None = None
     sick: int = 0
 

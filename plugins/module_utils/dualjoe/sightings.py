@@ -23,6 +23,7 @@ def heard(before: Sighting, probe: Mapping[str, Any], now: float, confirm_checks
         heard_since=now if was_away else before.heard_since,
         failures=0,
         probe=probe,
+        boot_since=before.boot_since if same_boot and before.boot_since is not None else now,
         fit_since=(now if fit_since is None else fit_since) if probe.get("fit") is True else None,
         sick=_sick(before, probe),
     )

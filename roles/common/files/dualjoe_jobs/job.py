@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,6 +15,7 @@ from . import locks
 from .durable import write_json
 
 RESULTS = Path("/var/lib/dualjoe/jobs")
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 DONE, FAILED, BUSY = 0, 1, 75
 EXIT_CODES = "Exit codes: 0 done, 1 failed, 75 another run is still going."
 
@@ -23,7 +26,8 @@ class JobFailed(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended. ``captured_at`` (UTC, ISO 8601) and ``generation`` are of what it brought."""
+    """How a run ended. ``captured_at`` (UTC, ISO 8601) and ``generation`` are of what it brought; one that failed may
+    have brought something as well."""
 
     result: str  # ok, skipped or failed
     message: str
@@ -36,31 +40,63 @@ def utc_now() -> str:
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def boot_seconds() -> float:
+    """Seconds since boot, suspended time included: a clock that nobody sets."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 def run(name: str, lock: Path, results: Path, work: Callable[[], Outcome], wait_seconds: float = 0) -> int:
     """Do ``work`` under the job's lock and write its result down. Returns the exit code.
 
-    A run that is still going is waited for at most ``wait_seconds``.
+    A run that is still going is waited for at most ``wait_seconds``; then this one is skipped, and counted.
     """
     started_at = utc_now()
     with lock.open("a") as held:
         if not locks.take(held.fileno(), locks.EXCLUSIVE, wait_seconds):
             print(f"dualjoe {name}: another run is still going", file=sys.stderr)
+            with _skips(name, results).open("ab") as skips:  # one byte each: nothing is lost where two write at once
+                skips.write(b".")
             return BUSY
+        began = boot_seconds()
         try:
             outcome = work()
         except (JobFailed, OSError) as error:
             outcome = Outcome("failed", str(error))
-        return finish(name, results, outcome, started_at)
+        return finish(name, results, outcome, started_at, began)
 
 
-def finish(name: str, results: Path, outcome: Outcome, started_at: str) -> int:
-    """Write down how a run ended, for the guard and for people; say a failure aloud. Returns the exit code."""
-    times = {"started_at": started_at, "finished_at": utc_now()}
+def finish(name: str, results: Path, outcome: Outcome, started_at: str, began: float | None = None) -> int:
+    """Write down how a run ended, for the guard and for people; say a failure aloud. Returns the exit code.
+
+    ``began``: by ``boot_seconds``. What the run brought was captured after that; what there is now is as old as the
+    last run that brought something, or found that there is nothing newer.
+    """
+    now = boot_seconds()
+    boot = BOOT_ID.read_text("ascii").strip()
+    brought = outcome.result != "failed" or outcome.captured_at is not None
+    captured = (now if began is None else began) if brought else _captured_before(results / f"{name}.json", boot)
+    clock = {"id": boot, "finished_seconds": round(now, 3), "captured_seconds": captured}
+    times = {"started_at": started_at, "finished_at": utc_now(), "boot": clock}
     write_json(results / f"{name}.json", {"job": name, **vars(outcome), **times}, mode=0o644)
+    _skips(name, results).unlink(missing_ok=True)
     if outcome.result == "failed":
         print(f"dualjoe {name}: {outcome.message}", file=sys.stderr)
         return FAILED
     return DONE
+
+
+def _captured_before(result: Path, boot: str) -> float | None:
+    """When what there is was captured, as the run before has noted it in this boot."""
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        before = json.loads(result.read_text("utf-8"))["boot"]
+        if before["id"] == boot and before["captured_seconds"] is not None:
+            return float(before["captured_seconds"])
+    return None
+
+
+def _skips(name: str, results: Path) -> Path:
+    """Has a byte for each run that was skipped since the last one ended."""
+    return results / f"{name}.skipped"
 
 
 def tell(name: str, results: Path, as_json: bool) -> None:

@@ -64,7 +64,7 @@ def sync(memory: Memory, probe: Probe, deadline: Deadline, accept_losses: bool =
     try:
         publish(memory, probe)
     except (JobFailed, OSError) as error:
-        raise JobFailed(f"{kept.name} was fetched, and not published: {error}") from error
+        return Outcome("failed", f"{kept.name} was fetched, and not published: {error}", *_of(kept))
     return Outcome("ok", "; ".join([message, *_not_had(reply)]), *_of(kept))
 
 

@@ -9,8 +9,15 @@ from typing import Any
 
 
 def jobs(root: Path) -> dict[str, Any]:
-    """Last result of each job."""
-    return {path.stem: _read_json(path) for path in sorted((root / "jobs").glob("*.json"))}
+    """Last result of each job, and how many runs were skipped since."""
+    found = {}
+    for path in sorted((root / "jobs").glob("*.json")):
+        try:
+            skipped = path.with_suffix(".skipped").stat().st_size  # it has a byte for each
+        except OSError:
+            skipped = 0
+        found[path.stem] = {**_read_json(path), "skipped_in_a_row": skipped}
+    return found
 
 
 def memory(root: Path) -> dict[str, Any]:

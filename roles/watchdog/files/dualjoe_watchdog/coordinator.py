@@ -257,7 +257,8 @@ class Coordinator:
         holder = self.sightings.get(self.record.holder or "")
         if holder is not None and holder.heard and holder.active and holder.gateway in SERVING:
             self._served_by = holder.node
-        troubles = alerts.standing(decision, self.sightings, self.policy.timing.confirm_checks)
+        confirm_checks, jobs = self.policy.timing.confirm_checks, self.settings.expected_jobs
+        troubles = alerts.standing(decision, self.sightings, confirm_checks, jobs)
         if self._short_of_room:
             troubles["disk"] = alerts.disk_full(str(self.settings.state.parent), self.settings.free_bytes)
         self._told, texts = alerts.news(self._told, troubles, self._clock(), self.settings.reminder)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
+from dualjoe.freshness import Job
 from dualjoe.telegram import Chat
 from dualjoe.timing import Timing, mistakes
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -53,6 +54,14 @@ class TelegramSettings(_Model):
     chat_id: str = Field(min_length=1)
 
 
+class JobSettings(_Model):
+    """A job that runs on both nodes; see ``dualjoe.freshness.Job``."""
+
+    name: str = Field(pattern="^[a-z0-9-]+$")
+    interval: Seconds
+    brings: str = ""
+
+
 class Settings(_Model):
     """Everything the watchdog needs to know."""
 
@@ -68,6 +77,7 @@ class Settings(_Model):
     sync_timeout: Seconds = 310
     reminder: Seconds = 3600
     free_bytes: int = Field(default=50 * 2**20, ge=0)  # with less room on its disk, T440 is in trouble
+    jobs: tuple[JobSettings, ...] = ()
     fence_command: tuple[str, ...] = ()
     fence_timeout: Seconds = 30
     telegram: TelegramSettings | None = None
@@ -84,6 +94,10 @@ class Settings(_Model):
     @property
     def chat(self) -> Chat | None:
         return None if self.telegram is None else Chat(**self.telegram.model_dump())
+
+    @property
+    def expected_jobs(self) -> tuple[Job, ...]:
+        return tuple(Job(**job.model_dump()) for job in self.jobs)
 
     def lease_timing(self) -> Timing:
         return Timing(**self.timing.model_dump())

@@ -1,0 +1,224 @@
+"""A job that is silent, skipped or brings nothing new is told of; clocks that jump, boots and moves make nothing up."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dualjoe import alerts, sightings
+from dualjoe.freshness import Job
+from dualjoe.pair import Decision, Pause, Record, Sighting
+from dualjoe_guard import reports
+from dualjoe_jobs import job, locks
+from dualjoe_jobs.job import JobFailed, Outcome
+
+SYNC = Job("memory-sync", 300, "Joe's memory")
+CHECK = Job("config-check", 60)
+BOOT, OTHER_BOOT = "0" * 36, "1" * 36
+DAY = 86400.0
+
+
+def sighting(up: float, known: float, node: str = "pc-b", **jobs: Any) -> Sighting:
+    """A node that has been up for ``up`` seconds, of which T440 has known ``known``."""
+    probe = {"boot_id": BOOT, "stamp": f"{BOOT}:{round(up * 1e9)}", "fit": True, "role": "passive"}
+    probe["jobs"] = {name.replace("_", "-"): told for name, told in jobs.items()}
+    return Sighting(node, heard_at=1000 + known, heard_since=1000, probe=probe, boot_since=1000)
+
+
+def run_at(finished: float, captured: float | None = None, boot: str = BOOT, **more: Any) -> dict[str, Any]:
+    clock = {"id": boot, "finished_seconds": finished, "captured_seconds": captured}
+    return {"result": "ok", "boot": clock, "skipped_in_a_row": 0, **more}
+
+
+def troubles(*seen: Sighting, jobs: tuple[Job, ...] = (SYNC,), pause: Pause | None = None) -> dict[str, str]:
+    decision = Decision(Record(7, "pc-a", pause=pause), "home", "")
+    return alerts.standing(decision, {one.node: one for one in seen}, 2, jobs)
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        (run_at(9900, 9900), None),
+        (run_at(9341, 9341), None),  # two intervals and the slack are not over
+        (run_at(9339, 9339), "late"),
+        (run_at(9900, 9339), "stale"),  # it runs, and brings nothing
+        (run_at(9900, None), "stale"),  # it never brought anything in this boot
+        (run_at(9900, 9900, skipped_in_a_row=2), None),
+        (run_at(9900, 9900, skipped_in_a_row=3), "late"),
+        (run_at(9999, 9999, boot=OTHER_BOOT), "late"),  # a clock of another boot says nothing
+        ({"result": "ok"}, "late"),  # of an older version, and never run since
+        ({"result": "ok", "boot": "nonsense"}, "late"),
+        ({"result": "ok", "boot": {"id": BOOT, "finished_seconds": "x"}}, "late"),
+        ("nonsense", "late"),
+    ],
+)
+def test_what_is_overdue_is_told(told: Any, found: str | None) -> None:
+    seen = troubles(sighting(10000, 10000, memory_sync=told))
+    assert list(seen) == ([f"{found} pc-b memory-sync"] if found else [])
+
+
+def test_a_job_that_never_ran_is_told_and_says_what_to_do() -> None:
+    (text,) = troubles(sighting(10000, 661)).values()
+    assert text.startswith("Job memory-sync on pc-b has ended no run for 11 min, and should every 5 min. See ")
+
+
+@pytest.mark.parametrize("told", [None, run_at(9000, 9000, boot=OTHER_BOOT), run_at(100, 100)])
+def test_nothing_is_overdue_right_after_a_boot_or_a_start_of_the_watchdog(told: Any) -> None:
+    seen = {"memory_sync": told} if told else {}
+    assert troubles(sighting(10000, 659, **seen)) == {}
+
+
+def test_a_job_that_fetches_nothing_is_only_to_run() -> None:
+    assert troubles(sighting(10000, 10000, config_check=run_at(9990)), jobs=(CHECK,)) == {}
+    assert list(troubles(sighting(10000, 10000, config_check=run_at(9800)), jobs=(CHECK,))) == [
+        "late pc-b config-check"
+    ]
+
+
+def test_the_age_of_data_is_told_beside_the_failure() -> None:
+    failing = run_at(9990, 8000, result="failed", message="no route")
+    found = troubles(sighting(10000, 10000, memory_sync=failing))
+    assert list(found) == ["job pc-b memory-sync", "stale pc-b memory-sync"]
+    assert found["stale pc-b memory-sync"].startswith("What pc-b has of Joe's memory is 33 min old")
+
+
+def test_every_trouble_has_an_end() -> None:
+    known, texts = alerts.news({}, troubles(sighting(10000, 10000, memory_sync=run_at(9000, 9000))), 0, 3600)
+    assert len(texts) == 1
+    known, texts = alerts.news(known, troubles(sighting(10100, 10100, memory_sync=run_at(10050, 9000))), 100, 3600)
+    assert texts[1:] == ["Over: Job memory-sync on pc-b runs as it should again."]
+    known, texts = alerts.news(known, troubles(sighting(10200, 10200, memory_sync=run_at(10150, 10150))), 200, 3600)
+    assert texts == ["Over: what job memory-sync brings to pc-b is new again."]
+
+
+def test_a_pause_hides_nothing_and_makes_nothing_up() -> None:
+    pause = Pause(2e9, "ada", "a new switch")
+    well = sighting(10000, 10000, memory_sync=run_at(9900, 9900))
+    assert list(troubles(well, pause=pause)) == ["paused"]
+    assert list(troubles(sighting(10000, 10000), pause=pause)) == ["paused", "late pc-b memory-sync"]
+
+
+def test_a_missed_check_is_no_recovery() -> None:
+    late = sighting(10000, 10000)
+    for times in (1, 2):
+        for _ in range(times):
+            late = sightings.missed(late)
+        assert "late pc-b memory-sync" in troubles(late)
+
+
+def test_a_boot_is_known_since_its_first_probe_also_after_a_silence() -> None:
+    seen = sightings.heard(Sighting("pc-b"), {"boot_id": BOOT}, 10, 2)
+    seen = sightings.heard(seen, {"boot_id": BOOT}, 20, 2)
+    for _ in range(3):
+        seen = sightings.missed(seen)
+    seen = sightings.heard(seen, {"boot_id": BOOT}, 90, 2)
+    assert (seen.boot_since, seen.heard_since) == (10, 90)
+    assert sightings.heard(seen, {"boot_id": OTHER_BOOT}, 95, 2).boot_since == 95
+
+
+# What the jobs write down
+
+
+class Node:
+    """A folder of results, and clocks that a test sets."""
+
+    def __init__(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.place = place
+        self.results = place / "jobs"
+        self.results.mkdir()
+        self.up = 10000.0
+        self.wall = "2026-11-24T06:00:00Z"
+        self.boot = place / "boot_id"
+        self.boot.write_text(f"{BOOT}\n")
+        monkeypatch.setattr(job, "BOOT_ID", self.boot)
+        monkeypatch.setattr(job, "boot_seconds", lambda: self.up)
+        monkeypatch.setattr(job, "utc_now", lambda: self.wall)
+
+    def run(self, outcome: Outcome | Exception, seconds: float = 5) -> int:
+        def work() -> Outcome:
+            self.up += seconds
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome
+
+        return job.run("memory-sync", self.place / "lock", self.results, work)
+
+    def troubles(self) -> list[str]:
+        found = troubles(sighting(self.up, 10000, **{"memory-sync": reports.jobs(self.place).get("memory-sync")}))
+        return [key for key in found if not key.startswith("job ")]
+
+
+@pytest.fixture
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
+    return Node(tmp_path, monkeypatch)
+
+
+FETCHED = Outcome("ok", "3 files", "2026-11-24T06:00:00Z", "20261124T060000Z")
+
+
+@pytest.mark.parametrize("wall", ["2026-11-25T06:00:00Z", "2026-11-23T06:00:00Z"])
+def test_a_clock_that_jumps_a_day_neither_hides_nor_makes_up_anything(node: Node, wall: str) -> None:
+    assert node.run(FETCHED) == job.DONE
+    node.wall = wall
+    assert node.troubles() == []
+    node.run(FETCHED)
+    assert node.troubles() == []
+    node.up += 661
+    assert node.troubles() == ["late pc-b memory-sync"]
+
+
+def test_data_is_as_old_as_the_last_run_that_brought_some(node: Node) -> None:
+    node.run(FETCHED)
+    for minutes in range(5, 15, 5):
+        node.up += 295
+        assert node.run(JobFailed("no route")) == job.FAILED
+        assert node.troubles() == [], f"after {minutes} min"
+    node.up += 61
+    assert node.troubles() == ["stale pc-b memory-sync"]
+    node.run(FETCHED)
+    assert node.troubles() == []
+
+
+def test_it_is_as_old_as_the_begin_of_that_run(node: Node) -> None:
+    node.run(FETCHED, seconds=240)
+    assert reports.jobs(node.place)["memory-sync"]["boot"] == {
+        "id": BOOT,
+        "finished_seconds": 10240,
+        "captured_seconds": 10000,
+    }
+
+
+@pytest.mark.parametrize("outcome", [Outcome("skipped", "this node is active"), Outcome("failed", "x", "then", "one")])
+def test_a_node_that_was_active_and_one_that_could_not_publish_have_what_there_is(node: Node, outcome: Outcome) -> None:
+    node.run(JobFailed("no route"))
+    node.run(outcome)
+    assert node.troubles() == []
+
+
+def test_what_another_boot_has_captured_is_not_taken_over(node: Node) -> None:
+    node.run(FETCHED)
+    node.boot.write_text(f"{OTHER_BOOT}\n")
+    node.run(JobFailed("no route"))
+    assert json.loads((node.results / "memory-sync.json").read_text())["boot"]["captured_seconds"] is None
+
+
+@pytest.mark.parametrize("nonsense", ["", "{", "[]", '{"boot": 5}', '{"boot": {"id": "x"}}'])
+def test_a_result_that_makes_no_sense_is_replaced(node: Node, nonsense: str) -> None:
+    (node.results / "memory-sync.json").write_text(nonsense)
+    node.run(JobFailed("no route"))
+    assert reports.jobs(node.place)["memory-sync"]["message"] == "no route"
+
+
+def test_skipped_runs_are_counted_until_one_ends(node: Node) -> None:
+    node.run(FETCHED)
+    with (node.place / "lock").open("a") as going:
+        assert locks.take(going.fileno(), locks.EXCLUSIVE, 0)
+        for number in (1, 2, 3):
+            assert node.troubles() == []
+            assert node.run(FETCHED) == job.BUSY
+            assert reports.jobs(node.place)["memory-sync"]["skipped_in_a_row"] == number
+        assert node.troubles() == ["late pc-b memory-sync"]
+    node.run(FETCHED)
+    assert (node.troubles(), reports.jobs(node.place)["memory-sync"]["skipped_in_a_row"]) == ([], 0)
