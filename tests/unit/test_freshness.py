@@ -20,11 +20,11 @@ BOOT, OTHER_BOOT = "0" * 36, "1" * 36
 DAY = 86400.0
 
 
-def sighting(up: float, known: float, node: str = "pc-b", **jobs: Any) -> Sighting:
+def sighting(up: float, known: float, **jobs: Any) -> Sighting:
     """A node that has been up for ``up`` seconds, of which T440 has known ``known``."""
     probe = {"boot_id": BOOT, "stamp": f"{BOOT}:{round(up * 1e9)}", "fit": True, "role": "passive"}
     probe["jobs"] = {name.replace("_", "-"): told for name, told in jobs.items()}
-    return Sighting(node, heard_at=1000 + known, heard_since=1000, probe=probe, boot_since=1000)
+    return Sighting("pc-b", heard_at=1000 + known, heard_since=1000, probe=probe, boot_since=1000)
 
 
 def run_at(finished: float, captured: float | None = None, boot: str = BOOT, **more: Any) -> dict[str, Any]:
@@ -146,7 +146,7 @@ class Node:
         return job.run("memory-sync", self.place / "lock", self.results, work)
 
     def troubles(self) -> list[str]:
-        found = troubles(sighting(self.up, 10000, **{"memory-sync": reports.jobs(self.place).get("memory-sync")}))
+        found = troubles(sighting(self.up, 10000, memory_sync=reports.jobs(self.place).get("memory-sync")))
         return [key for key in found if not key.startswith("job ")]
 
 
