@@ -38,7 +38,7 @@ class Node:
             "sets": json.loads(text),
             "source": {"name": peer, "address": peer, "port": 22, "user": "joe"},
             "key": "/etc/dualjoe/keys/memory",
-            "keep": 3,
+            "keep": {"last": 3},
             "run_seconds": 30,
             "publish_seconds": 10,
             "sentinel": str(place / name / "mounted"),

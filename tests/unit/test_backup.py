@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dualjoe.retention import Policy
 from dualjoe_jobs import backup, backup_prepare, export, manifest
 from dualjoe_jobs import job as jobs
 from dualjoe_jobs.backup_hooks import HookFailed, run_program
@@ -41,7 +42,7 @@ class Pair:
             folder.mkdir(mode=0o750)
         self.ssh = tmp_path / "ssh"
         self.calls = tmp_path / "calls"
-        self.settings = Settings(3, 60, "joe@t440", [str(self.ssh)])
+        self.settings = Settings(Policy(3), 60, "joe@t440", [str(self.ssh)])
         self.reply('{"v":1,"ok":true,"files":1,"bytes":1}')
 
     def reply(self, line: str, code: int = 0, before_rsync: str = "") -> None:
@@ -201,7 +202,7 @@ def test_every_other_exit_code_of_rsync_fails(pair: Pair, code: int) -> None:
 
 
 def test_a_source_that_hangs_is_left(pair: Pair) -> None:
-    pair.settings = Settings(3, 1.0, "joe@t440", [str(pair.ssh)])
+    pair.settings = Settings(Policy(3), 1.0, "joe@t440", [str(pair.ssh)])
     pair.fill(notes="one")
     pair.reply('{"v":1,"ok":true}', before_rsync="exec sleep 30")
     began = time.monotonic()
@@ -254,7 +255,7 @@ def test_two_runs_do_not_overlap(
 def test_settings_come_from_the_role_s_file(tmp_path: Path) -> None:
     path = tmp_path / "backup.json"
     source = {"name": "t440", "address": "192.0.2.10", "port": 22, "user": "dualjoe-backup"}
-    path.write_text(json.dumps({"version": 1, "keep": 3, "run_seconds": 9, "key": "/k", "source": source}))
+    path.write_text(json.dumps({"version": 1, "keep": {"last": 3}, "run_seconds": 9, "key": "/k", "source": source}))
     settings = Settings.load(path)
     assert settings.login == "dualjoe-backup@192.0.2.10"
     assert {"StrictHostKeyChecking=yes", "BatchMode=yes", "/k"} <= set(settings.ssh)

@@ -183,6 +183,33 @@ def test_generations_are_kept_by_number_and_older_ones_never_change(pair: Pair) 
     assert pair.b.current.resolve() == found[2].parent
 
 
+def test_fewer_generations_are_kept_at_once_also_where_there_is_no_room(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        pair.a.put("workspace/MEMORY.md", f"{NOTES}{number}")
+        assert pair.b.sync() == job.DONE
+    newest = pair.b.names()[-1]
+    pair.a.put("workspace/MEMORY.md", f"{NOTES}one more\n")
+    pair.b.configure(keep={"last": 1})
+    full = os.statvfs_result((4096, 4096, 1000, 0, 0, 1000, 0, 0, 0, 255))
+    monkeypatch.setattr("dualjoe_jobs.pull.os.statvfs", lambda _path: full)
+    assert pair.b.sync() == job.FAILED
+    assert "too little room" in pair.b.result()["message"]
+    assert (pair.b.names(), pair.b.current.resolve().name) == ([newest], newest)
+
+
+def test_what_the_live_memory_was_made_from_is_kept(pair: Pair) -> None:
+    """It tells what this node has written since."""
+    pair.b.sync()
+    (first,) = pair.b.names()
+    pair.b.configure(publish_seconds=0.0, keep={"last": 1})
+    for number in range(3):
+        pair.a.put("workspace/MEMORY.md", f"{NOTES}{number}")
+        assert pair.b.sync() == job.FAILED
+    assert pair.b.names() == [first, pair.b.current.resolve().name]
+
+
 def test_the_live_tree_is_a_copy_and_never_a_link(pair: Pair) -> None:
     pair.b.sync()
     assert (pair.b.state / "workspace/MEMORY.md").stat().st_nlink == 1
@@ -583,6 +610,7 @@ def test_rsync_does_not_leave_the_export(pair: Pair, tmp_path: Path) -> None:
         ({"sets": [{"name": "x", "path": "/x", "include": []}]}, "has nothing in it"),
         ({"sets": [{"name": "x", "path": "/x", "include": ["../y"]}]}, "no pattern for what is inside a folder"),
         ({"source": {}}, "run site.yml again"),
+        ({"keep": 48}, "keep is 48, and must say how many of 'last'"),
     ],
 )
 def test_settings_that_cannot_work_fail_and_are_told(pair: Pair, changes: dict[str, Any], says: str) -> None:

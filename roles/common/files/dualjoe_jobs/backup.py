@@ -22,6 +22,7 @@ def snapshot(settings: Settings, backups: Path) -> Outcome:
     copies = Copies(backups, "snapshots")
     puller = Puller(settings, copies, Deadline(settings.run_seconds), recheck=True)
     copies.open()
+    copies.prune(settings.keep)
     try:
         puller.ask_export()
         made = puller.fetch()

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+
+from dualjoe.retention import Policy, kept
 
 from .durable import sync_folder, sync_tree
 from .job import JobFailed
@@ -21,7 +24,7 @@ _FORMAT = "%Y%m%dT%H%M%SZ"
 def name_of(moment: str) -> str:
     """The name of a copy made at ``moment`` (UTC, ISO 8601). Raises JobFailed."""
     name = re.sub(r"[-:]", "", moment)
-    if not _NAME.match(name):
+    if not _is_name(name):
         raise JobFailed(f"the manifest's time is strange: {moment!r}")
     return name
 
@@ -31,13 +34,24 @@ def next_name(folder: Path, moment: str) -> str:
     name = name_of(moment)
     last = max((path.name for path in named(folder)), default="")
     if name <= last:
-        name = (datetime.strptime(last, _FORMAT) + timedelta(seconds=1)).strftime(_FORMAT)  # noqa: DTZ007 UTC both
+        name = (_time_of(last) + timedelta(seconds=1)).strftime(_FORMAT)
     return name
+
+
+def _is_name(name: str) -> bool:
+    try:
+        return bool(_NAME.match(name) and _time_of(name))
+    except ValueError:
+        return False
+
+
+def _time_of(name: str) -> datetime:
+    return datetime.strptime(name, _FORMAT).replace(tzinfo=timezone.utc)
 
 
 def named(folder: Path) -> list[Path]:
     """All copies in ``folder``, oldest first."""
-    return sorted(path for path in folder.glob("*") if _NAME.match(path.name))
+    return sorted(path for path in folder.glob("*") if _is_name(path.name))
 
 
 @dataclass(frozen=True)
@@ -81,11 +95,14 @@ class Copies:
         link.replace(self.current)
         sync_folder(self.root)
 
-    def prune(self, keep: int) -> None:
-        """Remove all but the newest, and never the current one. Moved away first: what has a name is always whole."""
-        current = self.current.resolve()
-        for old in named(self.folder)[:-keep]:
-            if old.resolve() != current:
+    def prune(self, policy: Policy, spared: Collection[str] = ()) -> None:
+        """Remove what ``policy`` does not keep, but never the current copy nor those ``spared``. Nothing is written, so
+        that it works on a full disk. Moved away first: what has a name is always whole."""
+        copies = named(self.folder)
+        stay = kept({path.name: _time_of(path.name) for path in copies}, datetime.now(timezone.utc), policy)
+        stay |= {self.current.resolve().name, *spared}
+        for old in copies:
+            if old.name not in stay:
                 self.clear_stage()
                 old.rename(self.stage)
         self.clear_stage()

@@ -15,6 +15,7 @@ from . import pull
 from .capture import Capture
 from .copies import Copies
 from .job import JobFailed
+from .live import Live
 from .memory_sets import MemorySet
 
 SETTINGS = Path("/etc/dualjoe/memory.json")
@@ -53,6 +54,11 @@ class Memory:
     @property
     def copies(self) -> Copies:
         return Copies(self.root, "generations")
+
+    def prune(self) -> None:
+        """Remove the generations that need not be kept; what the live memory was made from is. Raises JobFailed."""
+        published = Live.load(self.live).generation
+        self.copies.prune(self.source.keep, [published] if published else [])
 
     @property
     def export(self) -> Path:

@@ -41,6 +41,7 @@ def sync(memory: Memory, probe: Probe, deadline: Deadline, accept_losses: bool =
         return Outcome("skipped", "this node is active")
     copies = memory.copies
     copies.open()
+    memory.prune()
     try:
         puller = Puller(memory.source, copies, deadline)
         reply = puller.ask_export()
@@ -132,7 +133,7 @@ def _keep(memory: Memory, fetched: Generation, before: Generation | None) -> Gen
         raise JobFailed(f"bad memory, put aside in {place}: {report.summary()}")
     name = next_name(copies.folder, fetched.captured_at)
     copies.keep(name)
-    copies.prune(memory.source.keep)
+    memory.prune()
     return replace(fetched, path=copies.folder / name)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dualjoe import wire
+from dualjoe.retention import Policy
 
 from . import manifest, rsync
 from .copies import Copies
@@ -25,10 +26,10 @@ _SILENCE_SECONDS = 60
 
 @dataclass(frozen=True)
 class Settings:
-    """What a job's settings file says of its source. ``keep``: so many copies stay. ``ssh``: the command line up to the
+    """What a job's settings file says of its source. ``keep``: which copies stay. ``ssh``: the command line up to the
     address."""
 
-    keep: int
+    keep: Policy
     run_seconds: float
     login: str
     ssh: Sequence[str]
@@ -46,7 +47,7 @@ class Settings:
         """The source's part of decoded settings. Raises KeyError, TypeError or ValueError."""
         source = raw["source"]
         ssh = ["ssh", *ssh_options(Path(raw["key"])), "-p", str(int(source["port"]))]
-        return cls(int(raw["keep"]), float(raw["run_seconds"]), f"{source['user']}@{source['address']}", ssh)
+        return cls(Policy.parse(raw["keep"]), float(raw["run_seconds"]), f"{source['user']}@{source['address']}", ssh)
 
 
 def ssh_options(key: Path) -> list[str]:
