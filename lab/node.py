@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +16,27 @@ from pair import INVENTORY, Pair
 STATE = "/srv/openclaw"  # the gateway's folder, and so the live memory
 ROOT = "/var/lib/dualjoe/memory"  # generations and what is kept beside them
 RESULTS = "/var/lib/dualjoe/jobs"
+# Found before the real one. What it does first is in /run, which is gone when the machine is.
+_RRSYNC, _BEFORE_RRSYNC = "/usr/local/bin/rrsync", "/run/before-rrsync"
+_WRAPPER = f"""#!/bin/sh
+test -e {_BEFORE_RRSYNC} && . {_BEFORE_RRSYNC}
+exec /usr/bin/rrsync "$@"
+"""
+# As the gateway's own units run it: with its account and tokens, and in its view of /tmp, where OpenClaw keeps locks.
+_BESIDE_GATEWAY = (
+    "EnvironmentFile=/etc/openclaw/gateway.env",
+    f"Environment=HOME={STATE} OPENCLAW_STATE_DIR={STATE}",
+    f"WorkingDirectory={STATE}",
+    "PrivateTmp=yes",
+    "JoinsNamespaceOf=openclaw-gateway.service",
+)
+# Looking at a database that nobody has open leaves nothing beside it.
+_ROWS = """
+import json, os, sqlite3, sys
+path, question = sys.argv[1:]
+how = "mode=ro" if os.path.exists(path + "-wal") else "immutable=1"
+print(json.dumps(sqlite3.connect(f"file:{path}?{how}", uri=True).execute(question).fetchall()))
+"""
 
 
 @dataclass(frozen=True)
@@ -60,6 +83,28 @@ class Node:
         except ValueError as error:
             raise RuntimeError(f"dualjoe sync on {self.name} left no result:\n{done.stdout}{done.stderr}") from error
         return result
+
+    def openclaw(self, *words: str) -> Any:
+        """Run a command of OpenClaw's beside its gateway. Returns the JSON that it printed."""
+        properties = [f"--property={each}" for each in (f"User={self.user}", *_BESIDE_GATEWAY)]
+        command = ["systemd-run", "--quiet", "--wait", "--pipe", "--collect", *properties, "/opt/openclaw/bin/openclaw"]
+        return json.loads(self.pair.on(self.name, *command, *words).stdout)
+
+    def rows(self, path: str, question: str) -> list[list[Any]]:
+        """Ask a database of the live memory."""
+        told: list[list[Any]] = json.loads(self.run("python3", "-c", _ROWS, f"{STATE}/{path}", question).stdout)
+        return told
+
+    @contextmanager
+    def before_rrsync(self, script: str) -> Iterator[None]:
+        """In the block, or until this machine's power is cut, have a shell script run before the other node's rsync is
+        let to the memory here."""
+        self.pair.on(self.name, "sh", "-c", f"cat > {_RRSYNC} && chmod 0755 {_RRSYNC}", told=_WRAPPER)
+        self.pair.on(self.name, "sh", "-c", f"cat > {_BEFORE_RRSYNC}", told=f"{script}\n")
+        try:
+            yield
+        finally:
+            self.pair.on(self.name, "rm", "--force", _BEFORE_RRSYNC, check=False)
 
     def result(self, job: str = "memory-sync") -> dict[str, Any]:
         """What the last run of a job left."""
