@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +21,7 @@ BACKUPS = Path("/var/lib/dualjoe/backups")
 def snapshot(settings: Settings, backups: Path) -> Outcome:
     """Fetch one snapshot. Raises JobFailed."""
     copies = Copies(backups, "snapshots")
-    puller = Puller(settings, copies, Deadline(settings.run_seconds), recheck=True)
+    puller = Puller(settings, copies, Deadline(settings.run_seconds), shown=sys.stdout.isatty(), recheck=True)
     copies.open()
     copies.prune(settings.keep)
     try:

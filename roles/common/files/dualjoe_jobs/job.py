@@ -53,16 +53,21 @@ def run(name: str, lock: Path, results: Path, work: Callable[[], Outcome], wait_
     started_at = utc_now()
     with lock.open("a") as held:
         if not locks.take(held.fileno(), locks.EXCLUSIVE, wait_seconds):
-            print(f"dualjoe {name}: another run is still going", file=sys.stderr)
             with _skips(name, results).open("ab") as skips:  # one byte each: nothing is lost where two write at once
                 skips.write(b".")
-            return BUSY
+            return busy(name)
         began = boot_seconds()
         try:
             outcome = work()
         except (JobFailed, OSError) as error:
             outcome = Outcome("failed", str(error))
         return finish(name, results, outcome, started_at, began)
+
+
+def busy(name: str) -> int:
+    """Say that nothing was done. Returns the exit code."""
+    print(f"dualjoe {name}: another run is still going", file=sys.stderr)
+    return BUSY
 
 
 def finish(name: str, results: Path, outcome: Outcome, started_at: str, began: float | None = None) -> int:

@@ -8,7 +8,9 @@ last good generation has, nothing is fetched.
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +19,13 @@ from typing import Any
 from dualjoe.names import shown
 from dualjoe.validation import CouldNotCheck, validate
 
-from . import generations, job, own_guard
+from . import generations, job, locks, own_guard
 from .copies import next_name
 from .generations import Generation
 from .job import JobFailed, Outcome
 from .manifest import Manifest
 from .memory import ROOT, SETTINGS, Memory, check_account
+from .memory_preview import Preview, compared
 from .memory_publish import publish
 from .own_guard import Probe
 from .pull import Puller
@@ -31,10 +34,10 @@ from .rsync import Deadline
 NAME = "memory-sync"
 
 
-def sync(memory: Memory, probe: Probe, deadline: Deadline, accept_losses: bool = False) -> Outcome:
+def sync(memory: Memory, probe: Probe, deadline: Deadline, accept_losses: bool = False, shown: bool = False) -> Outcome:
     """Fetch, check and publish. The caller has the job's lock. Raises JobFailed.
 
-    ``accept_losses``: do not compare with the last good generation.
+    ``accept_losses``: do not compare with the last good generation. ``shown``: a person watches it on a terminal.
     """
     own = probe()
     if own["role"] == "active":
@@ -43,7 +46,7 @@ def sync(memory: Memory, probe: Probe, deadline: Deadline, accept_losses: bool =
     copies.open()
     memory.prune()
     try:
-        puller = Puller(memory.source, copies, deadline)
+        puller = Puller(memory.source, copies, deadline, shown)
         reply = puller.ask_export()
         before = generations.current(copies.current)
         if _term_of(reply) <= int(own["term"]):
@@ -67,6 +70,28 @@ def sync(memory: Memory, probe: Probe, deadline: Deadline, accept_losses: bool =
     except (JobFailed, OSError) as error:
         return Outcome("failed", f"{kept.name} was fetched, and not published: {error}", *_of(kept))
     return Outcome("ok", "; ".join([message, *_not_had(reply)]), *_of(kept))
+
+
+def preview(memory: Memory, probe: Probe, deadline: Deadline) -> Preview:
+    """What ``sync`` would bring now; keeps and publishes nothing. The caller has the job's lock. Raises JobFailed."""
+    own = probe()
+    if own["role"] == "active":
+        return Preview("nothing would change: this node is active")
+    copies = memory.copies
+    copies.open()
+    try:
+        puller = Puller(memory.source, copies, deadline)
+        reply = puller.ask_export()
+        before = generations.current(copies.current)
+        if _term_of(reply) <= int(own["term"]):
+            return Preview("nothing would change: this node's memory is the newest")
+        if not reply.get("files"):
+            return Preview(_nothing_there(reply, before).message)
+        if _seen_again(reply, before):
+            return Preview("nothing has changed")
+        return compared(puller, before)
+    finally:
+        copies.clear_stage()
 
 
 def _term_of(reply: Mapping[str, Any]) -> int:
@@ -155,18 +180,39 @@ def main(
         action="store_true",
         help="do not refuse memory that has lost much since the last generation; damage is still refused",
     )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show what would change, of texts line by line, and keep nothing of it"
+    )
     arguments = parser.parse_args(argv)
     os.umask(0o027)
     check_account(root)
+    if arguments.dry_run:
+        return _show(Memory.load(settings, root), root / "lock", probe, arguments.now, arguments.json)
     try:
         memory = Memory.load(settings, root)
     except JobFailed as error:
         return job.finish(NAME, results, Outcome("failed", str(error)), job.utc_now())
     deadline = Deadline(memory.source.run_seconds)  # waiting counts
     wait_seconds = memory.source.run_seconds if arguments.now else 0
+    shown = sys.stdout.isatty() and not arguments.json
     code = job.run(
-        NAME, root / "lock", results, lambda: sync(memory, probe, deadline, arguments.accept_losses), wait_seconds
+        NAME,
+        root / "lock",
+        results,
+        lambda: sync(memory, probe, deadline, arguments.accept_losses, shown),
+        wait_seconds,
     )
     if code != job.BUSY:
         job.tell(NAME, results, arguments.json)
     return code
+
+
+def _show(memory: Memory, lock: Path, probe: Probe, wait: bool, as_json: bool) -> int:
+    """Print what a sync would change. Returns the exit code. Raises JobFailed."""
+    deadline = Deadline(memory.source.run_seconds)
+    with lock.open("a") as held:
+        if not locks.take(held.fileno(), locks.EXCLUSIVE, deadline.seconds if wait else 0):
+            return job.busy(NAME)
+        found = preview(memory, probe, deadline)
+    print(json.dumps(vars(found)) if as_json else "\n".join(found.lines()))
+    return job.DONE

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,14 @@ def ssh_options(key: Path) -> list[str]:
     ]
 
 
+@contextmanager
+def _as_sent() -> Iterator[None]:
+    try:
+        yield
+    except manifest.ManifestError as error:
+        raise JobFailed(f"what arrived is not what was sent: {error}") from error
+
+
 @dataclass(frozen=True)
 class Puller:
     """One run, which ends at the deadline. ``shown``: a person watches it. ``recheck``: what is shared with the current
@@ -100,19 +109,29 @@ class Puller:
 
         Files that the current copy has as well are shared with it, and neither sent nor read again.
         """
+        wanted = self.fetch_manifest()
+        rest = self._share(wanted)
+        self._check_room(sum(wanted.sums[path][0] for path in rest), len(rest))
+        self._copy(rest, self.shown)
+        with _as_sent():
+            manifest.check(self.copies.stage, wanted, rest)
+        return wanted
+
+    def fetch_manifest(self) -> Manifest:
+        """Bring the list of what the source has exported into an empty stage. Raises JobFailed."""
         stage = self.copies.stage
         self.copies.clear_stage()
         stage.mkdir(mode=0o750)
         self._copy([manifest.NAME], shown=False)
-        try:
-            wanted = manifest.load(stage)
-            rest = self._share(wanted)
-            self._check_room(sum(wanted.sums[path][0] for path in rest), len(rest))
-            self._copy(rest, self.shown)
-            manifest.check(stage, wanted, rest)
-        except manifest.ManifestError as error:
-            raise JobFailed(f"what arrived is not what was sent: {error}") from error
-        return wanted
+        with _as_sent():
+            return manifest.load(stage)
+
+    def fetch_some(self, wanted: Manifest, paths: Sequence[str]) -> None:
+        """Bring these files of ``wanted`` as well. Raises JobFailed."""
+        self._copy(paths, shown=False)
+        for path in paths:
+            if manifest.sum_of(self.copies.stage / path) != wanted.sums[path]:
+                raise JobFailed(f"what arrived is not what was sent: {path} differs")
 
     def _share(self, wanted: Manifest) -> list[str]:
         """Let the stage have what the current copy has; return what it has not."""
