@@ -14,6 +14,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
@@ -233,19 +234,29 @@ def test_what_was_forgotten_is_forgotten_and_what_no_pattern_takes_stays(pair: P
 # Bad memory
 
 
+def table_less() -> bytes:
+    """What is left of a database that was copied without its write-ahead log."""
+    with tempfile.TemporaryDirectory() as folder, closing(sqlite3.connect(f"{folder}/x")) as database:
+        database.executescript("PRAGMA journal_mode = WAL; PRAGMA user_version = 1")
+        return Path(folder, "x").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
         pytest.param({"workspace/MEMORY.md": b"\0" * 200}, "nul", id="a MEMORY.md of NUL bytes"),
         pytest.param({"workspace/MEMORY.md": b"# Joe\n"}, "shrunk", id="a MEMORY.md that lost most of itself"),
         pytest.param({"workspace/memory/index.json": b'{"geese":'}, "json", id="JSON that is cut off"),
-        pytest.param({f"workspace/memory/{n}.md": None for n in range(3)}, "gone", id="most files gone"),
+        pytest.param({"workspace/MEMORY.md": b"# Joe\xff\n" * 9}, "encoding", id="a MEMORY.md that is not UTF-8"),
+        pytest.param({"state/notes.sqlite": b""}, "empty", id="a database without a byte"),
+        pytest.param({"state/notes.sqlite": table_less()}, "database", id="a database without tables"),
+        pytest.param({f"workspace/memory/{n}.md": None for n in range(9)}, "gone", id="nine of ten files gone"),
     ],
 )
 def test_bad_memory_is_put_aside_and_the_last_good_stays(
     pair: Pair, damage: dict[str, bytes | None], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for number in range(3):
+    for number in range(9):
         pair.a.put(f"workspace/memory/{number}.md", "x\n")
     assert pair.b.sync() == job.DONE
     good, live = pair.b.current.resolve(), pair.b.live()
@@ -334,6 +345,15 @@ def test_a_hard_link_to_the_live_tree_is_not_written_through(pair: Pair, tmp_pat
     pair.a.put("workspace/MEMORY.md", NOTES + "more\n")
     assert pair.b.sync() == job.DONE
     assert (tmp_path / "other").read_text() == NOTES
+
+
+def test_names_of_one_file_become_files_of_their_own(pair: Pair, tmp_path: Path) -> None:
+    (pair.a.state / "workspace/USER.md").hardlink_to(pair.a.state / "workspace/MEMORY.md")
+    (tmp_path / "elsewhere").write_text("also Joe's, as it is in his folder\n")
+    (pair.a.state / "workspace/more.md").hardlink_to(tmp_path / "elsewhere")
+    assert pair.b.sync() == job.DONE
+    assert pair.b.live() == pair.a.live()
+    assert {path.stat().st_nlink for path in (pair.b.state / "workspace").iterdir()} == {1}
 
 
 @pytest.mark.parametrize("side", ["a", "b"])

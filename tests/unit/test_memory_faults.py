@@ -10,8 +10,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime, timedelta, timezone, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -212,21 +213,37 @@ def test_an_index_that_makes_no_sense_is_made_anew(pair: Pair) -> None:
         assert pair.b.result()["message"] == "nothing has changed"
 
 
-def test_a_clock_that_was_set_back_a_day_hides_no_generation(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("days", [-1, 1])
+@pytest.mark.parametrize("whose", ["source", "puller"])
+def test_a_wall_clock_that_is_a_day_off_hides_and_drops_nothing(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, whose: str, days: int
+) -> None:
     """Named by time: the newest must still be the last, or retention would take it for the oldest."""
-    pair.b.sync()
-    (first,) = pair.b.names()
+    off = timedelta()
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Clock:
+            return cls.fromtimestamp(time.time() + off.total_seconds(), tz)
+
+    def asked(puller: Puller) -> dict[str, Any]:
+        return {**ask(puller), "captured_at": Clock.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")}
+
     ask = Puller.ask_export
-    monkeypatch.setattr(
-        Puller,
-        "ask_export",
-        lambda puller: {**ask(puller), "captured_at": "2020-01-01T00:00:00Z"},
-    )
-    for number in range(5):
-        pair.a.put("workspace/MEMORY.md", f"{NOTES}{number}")
+    if whose == "source":
+        monkeypatch.setattr(Puller, "ask_export", asked)
+    else:
+        for module in ("job", "copies"):
+            monkeypatch.setattr(f"dualjoe_jobs.{module}.datetime", Clock)
+    texts = [f"{NOTES}{number}" for number in range(5)]
+    for text, days_off in zip(texts, (0, days, days, 0, 0)):
+        off = timedelta(days=days_off)
+        pair.a.put("workspace/MEMORY.md", text)
         assert pair.b.sync() == job.DONE
-    assert pair.b.names()[-1] == pair.b.current.resolve().name > first
-    assert (pair.b.current / "workspace/MEMORY.md").read_text() == f"{NOTES}4"
+        assert pair.b.names()[-1] == pair.b.current.resolve().name
+        assert pair.b.has("workspace/MEMORY.md") == text
+    kept = [pair.b.root / "generations" / name / "workspace/MEMORY.md" for name in pair.b.names()]
+    assert [path.read_text() for path in kept][-3:] == texts[-3:]
 
 
 # Exit codes that lie or surprise
@@ -275,8 +292,8 @@ def test_a_source_that_talks_nonsense_is_told(pair: Pair, said: str) -> None:
 _WRITES = {"os.rename", "os.link", "os.symlink", "os.mkdir", "os.remove", "os.rmdir", "os.chmod", "subprocess.Popen"}
 
 
-def killed_at(node: Node, step: int) -> bool:
-    """Run the job in a process that is killed at its step-th change to the disk. Whether it was."""
+def killed_at(step: int, work: Callable[[], object]) -> bool:
+    """Do the work in a process that is killed at its step-th change to the disk. Whether it was."""
     child = os.fork()
     if child == 0:
         left = step
@@ -290,7 +307,8 @@ def killed_at(node: Node, step: int) -> bool:
                     os.kill(os.getpid(), signal.SIGKILL)
 
         sys.addaudithook(count)
-        os._exit(node.sync())
+        work()
+        os._exit(0)
     _, status = os.waitpid(child, 0)
     return os.WIFSIGNALED(status)
 
@@ -310,7 +328,7 @@ def test_a_run_killed_at_any_step_loses_nothing(pair: Pair) -> None:
                 pair.a.put(f"workspace/memory/new-{step - 1}.md", None)
             live.execute("UPDATE account SET balance = ?", (step,))
             texts.add(text)
-            killed = killed_at(pair.b, step)
+            killed = killed_at(step, pair.b.sync)
             manifest.verify(pair.b.current.resolve())
             assert pair.b.has("workspace/MEMORY.md") in texts
             assert pair.b.has("workspace/memory/0.md") == NOTES
@@ -323,6 +341,30 @@ def test_a_run_killed_at_any_step_loses_nothing(pair: Pair) -> None:
         }
         assert not (pair.b.root / "stage").exists()
         assert not list(pair.b.state.rglob("*.dualjoe-new"))
+
+
+def test_an_export_killed_at_any_step_is_whole_the_next_time(pair: Pair) -> None:
+    """Each begins with a new text, a new database and a loss."""
+    with closing(database(pair.a)) as live:
+        step, killed = 0, True
+        while killed:
+            pair.a.put("workspace/MEMORY.md", f"{NOTES}{step}\n")
+            pair.a.put(f"workspace/memory/new-{step}.md")
+            if step:
+                pair.a.put(f"workspace/memory/new-{step - 1}.md", None)
+            live.execute("UPDATE account SET balance = ?", (step,))
+            killed = killed_at(step, lambda: captured(pair.a))
+            export = captured(pair.a)
+            manifest.verify(export)
+            assert (export / "workspace/MEMORY.md").read_text() == f"{NOTES}{step}\n"
+            assert sorted(path.name for path in (export / "workspace/memory").iterdir()) == [f"new-{step}.md"]
+            with closing(
+                sqlite3.connect(f"{(export / 'state/openclaw.sqlite').as_uri()}?immutable=1", uri=True)
+            ) as copy:
+                assert copy.execute("SELECT DISTINCT balance FROM account").fetchall() == [(step,)]
+            assert sorted(path.name for path in export.parent.iterdir()) == ["index.json", "tree"]
+            step += 1
+        assert step > 10
 
 
 # Continuous
