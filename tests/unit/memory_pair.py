@@ -43,7 +43,7 @@ class Node:
             "publish_seconds": 10,
             "sentinel": str(place / name / "mounted"),
             "forget_tables": DEFAULTS["memory_sync_forget_tables"],
-            "limits": {"shrunk_share": 0.5, "gone_share": 0.5},
+            "policy": {},
         }
         self.said = place / f"{name}.probe"
         self.be("passive", term=0)

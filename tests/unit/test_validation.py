@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from dualjoe import databases
-from dualjoe.validation import CouldNotCheck, Limits, validate
+from dualjoe.rules import Limits, Policy
+from dualjoe.validation import CouldNotCheck, validate
 
 NOTES = "# Joe remembers\n\n- Ada's aunt keeps eleven geese.\n" * 20
 CONFLICT = "# Notes\n<<<<<<< HEAD\neleven geese\n=======\ntwelve geese\n>>>>>>> standby\n"
@@ -26,7 +27,10 @@ def fill(tree: Path, files: dict[str, bytes | str]) -> Path:
 
 
 def rules(tree: Path, previous: Path | None = None, limits: Limits | None = None) -> list[tuple[str, str, int]]:
-    return [(error.rule, error.path, error.line) for error in validate(tree, previous, limits or Limits()).errors]
+    return [
+        (error.rule, error.path, error.line)
+        for error in validate(tree, previous, Policy(limits=limits or Limits())).errors
+    ]
 
 
 @pytest.mark.parametrize(
@@ -122,7 +126,7 @@ def test_a_database_in_use_is_told_and_not_judged(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "notes.sqlite")) as database:
         database.executescript("PRAGMA journal_mode = WAL; CREATE TABLE notes (text)")
         report = validate(tmp_path)
-    assert (report.good, "database_in_use") == (True, report.warnings[0].rule)
+    assert (report.good, "database_unchecked") == (True, report.warnings[0].rule)
 
 
 # Against the last good tree

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +11,12 @@ from pathlib import Path
 HEADER = b"SQLite format 3\0"
 SIDECARS = ("-wal", "-shm", "-journal")
 _NAME_BYTES = 255  # Linux: no name of a file is longer
+_TABLES = "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
+_EXTENSION = re.compile(r"no such (module|collation sequence|function)|unknown function")
+
+
+class NeedsExtension(sqlite3.OperationalError):
+    """It cannot be told whether the database is sound: this SQLite lacks something, which the message names."""
 
 
 def sidecars(path: Path) -> list[Path]:
@@ -25,17 +32,47 @@ def is_database(path: Path) -> bool:
         return file.read(len(HEADER)) == HEADER
 
 
+def is_in_use(path: Path) -> bool:
+    """Whether there may be more in it than its main file has."""
+    logs = [beside for beside in sidecars(path) if not beside.name.endswith("-shm")]
+    return any(log.exists() and log.stat().st_size for log in logs)
+
+
 def check(path: Path, thorough: bool = False) -> int:
     """Check a database that nobody writes to, and return how many tables it has.
 
-    ``thorough`` compares the indexes with the tables, too. Raises sqlite3.Error when it is not sound.
+    ``thorough`` compares the indexes with the tables, too. Raises sqlite3.Error when it is not sound, and of these
+    NeedsExtension when that cannot be told.
     """
+    with closing(_open(path)) as database:
+        try:
+            database.execute("PRAGMA ignore_check_constraints = ON")  # they are about what is in it, not about damage
+            verdict = database.execute(f"PRAGMA {'integrity' if thorough else 'quick'}_check(1)").fetchone()[0]
+            tables = len(database.execute(_TABLES).fetchall())
+        except sqlite3.OperationalError as error:
+            if _EXTENSION.search(str(error)):
+                raise NeedsExtension(str(error)) from error
+            raise
+        except UnicodeError as error:
+            raise sqlite3.DatabaseError("the name of a table is no text") from error
+    if verdict != "ok":
+        if _EXTENSION.search(verdict):
+            raise NeedsExtension(verdict)
+        raise sqlite3.DatabaseError(f"integrity check: {verdict}")
+    return tables
+
+
+def rows(path: Path) -> dict[str, int]:
+    """How many rows each table of a sound database has; without tables that need an extension. Raises sqlite3.Error."""
+    found = {}
+    with closing(_open(path)) as database:
+        for name, sql in database.execute(_TABLES).fetchall():
+            if not re.match(r"\s*create\s+virtual\b", sql, re.IGNORECASE):
+                quoted = name.replace('"', '""')
+                found[name] = int(database.execute(f'SELECT count(*) FROM "{quoted}"').fetchone()[0])  # noqa: S608
+    return found
+
+
+def _open(path: Path) -> sqlite3.Connection:
     # Immutable: otherwise a -wal and a -shm would be left beside it.
-    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?immutable=1", uri=True)) as database:
-        verdict = database.execute(f"PRAGMA {'integrity' if thorough else 'quick'}_check(1)").fetchone()[0]
-        if verdict != "ok":
-            raise sqlite3.DatabaseError(f"integrity check: {verdict}")
-        tables = database.execute(
-            "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
-        ).fetchone()[0]
-    return int(tables)
+    return sqlite3.connect(f"{path.resolve().as_uri()}?immutable=1", uri=True)

@@ -1,60 +1,29 @@
 """Is this tree good memory? A tree of files goes in, a report comes out; nothing is changed.
 
-The rules (each finding names one) ask for damage, not for style: Joe may write in any language and form he likes.
-Errors make a tree bad; warnings are only told.
-
-==================  =========  =========================================================================================
-rule                severity   finds
-==================  =========  =========================================================================================
-kind                error      a symbolic link, FIFO, socket or device
-empty               error      MEMORY.md, or a file named as a database, with no bytes
-nul                 error      NUL bytes in a text file, as a disk leaves them after a power cut
-encoding            error      text that is not UTF-8
-json, jsonl         error      JSON, or a line of JSONL, that is cut off or makes no sense
-conflict            error      the markers of a merge that was not finished, outside of a code block
-front_matter        warning    front matter of Markdown that is opened and never closed
-database            error      an SQLite file (known by its header) that fails SQLite's own check, or has no tables
-database_in_use     warning    an SQLite file with a write-ahead log beside it, which therefore was not checked
-emptied             error      a folder at the top, or the whole, is empty and was not in the last good tree
-shrunk              error      a MEMORY.md lost more than its share of bytes since the last good tree
-gone                error      more than their share of the files are gone since the last good tree
-==================  =========  =========================================================================================
+The rules (each finding names one, see rules.py) ask for damage, not for style: Joe may write in any language and form
+he likes. Errors make a tree bad; warnings are only told.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import re
 import sqlite3
-import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import databases
+from . import contents, databases
+from .contents import Fault
+from .rules import BUILT_IN, Policy
+from .trees import File, Pair, Tree, paired
 
-MEMORY = "MEMORY.md"
-_TEXT = frozenset({".md", ".txt", ".json", ".jsonl", ".yaml", ".yml"})
 _DATABASE = frozenset({".sqlite", ".sqlite3", ".db"})
-_RECORDS = frozenset({"manifest.json", "meta.json"})  # at the top of a generation: about the memory, not of it
-_KEY = re.compile(r"^[\w-]+\s*:")
-_FENCE = re.compile(r"^ {0,3}(```|~~~)")
-_CONFLICT = ("<<<<<<< ", "=======", ">>>>>>> ")
+_FEW_ROWS = 10  # a table with fewer tells nothing when they go
 
 
 class CouldNotCheck(Exception):
     """There is nothing to check, or it cannot be read; the message says what."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The share that may be missing compared with the last good tree: of MEMORY.md's bytes, of the number of files."""
-
-    shrunk_share: float = 0.5
-    gone_share: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -106,24 +75,37 @@ class Report:
 
     def summary(self) -> str:
         """The first errors, in one line."""
-        more = f" and {len(self.errors) - 3} more" if len(self.errors) > 3 else ""
-        return "; ".join(map(str, self.errors[:3])) + more
+        return in_short(self.errors)
 
 
-def validate(tree: Path, previous: Path | None = None, limits: Limits = Limits()) -> Report:
-    """Check the folder (or single file) ``tree``, and what it lost since the good tree ``previous``.
+def in_short(findings: Sequence[Finding]) -> str:
+    """The first of them, in one line."""
+    more = f" and {len(findings) - 3} more" if len(findings) > 3 else ""
+    return "; ".join(map(str, findings[:3])) + more
 
-    Raises CouldNotCheck.
+
+def validate(tree: Path | Tree, previous: Path | Tree | None = None, policy: Policy = BUILT_IN) -> Report:
+    """Check a folder (or single file), and what it lost since the good tree ``previous``. Raises CouldNotCheck."""
+    now, before = (Tree(str(one)) if isinstance(one, Path) else one for one in (tree, previous))
+    assert now is not None
+    pairs = ((file, None) for file in now.walk()) if before is None else paired(now.walk(), before.walk())
+    return judge(now.root, pairs, policy)
+
+
+def judge(tree: str, pairs: Iterable[Pair], policy: Policy, unchanged: Collection[str] = frozenset()) -> Report:
+    """Check the files of ``tree``, each beside what it was in the last good tree.
+
+    Of ``unchanged`` files, which were found good under the same policy, the contents are not read. Raises
+    CouldNotCheck.
     """
+    look = _Look(policy)
     try:
-        found = _survey(tree)
-        findings = [finding for path, status in found.items() for finding in _look_at(path, tree, status)]
-        if previous is not None:
-            findings += _drift(_sizes(tree, found), _sizes(previous, _survey(previous)), limits)
+        for now, before in pairs:
+            look.at(now, before, unchanged)
     except OSError as error:
         raise CouldNotCheck(f"{_shown(error.filename or tree)}: {error.strerror or error}") from error
-    sizes = [status.st_size for status in found.values()]
-    return Report(_shown(tree), len(sizes), sum(sizes), tuple(findings))
+    look.at_the_whole()
+    return Report(_shown(tree), look.files, look.bytes, tuple(look.findings))
 
 
 def _shown(path: object) -> str:
@@ -131,125 +113,137 @@ def _shown(path: object) -> str:
     return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _survey(tree: Path) -> dict[Path, os.stat_result]:
-    """All that is in the tree and no folder."""
-    status = tree.stat()
-    if not stat.S_ISDIR(status.st_mode):
-        return {tree: status}
-    return dict(sorted(_walk(tree, tree)))
+class _Look:
+    """What was seen so far of a tree."""
 
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.findings: list[Finding] = []
+        self.files = self.bytes = 0
+        self.had = self.lost = 0  # files of the last good tree; those of them that are gone or without a byte
+        self.had_in: Counter[str] = Counter()  # by folder at the top
+        self.has_in: set[str] = set()
+        self.missing = {each.path: each for each in policy.schema if each.required}
 
-def _walk(folder: Path, tree: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            path = Path(entry.path)
-            if entry.is_dir(follow_symlinks=False):
-                yield from _walk(path, tree)
-            elif not (folder == tree and entry.name in _RECORDS):
-                yield path, entry.stat(follow_symlinks=False)
+    def add(self, name: str, faults: Iterable[Fault]) -> None:
+        for rule, line, message in faults:
+            severity = self.policy.severity(rule, name)
+            if severity != "off":
+                self.findings.append(Finding(rule, severity, _shown(name), line, message))
 
-
-def _look_at(path: Path, tree: Path, status: os.stat_result) -> Iterator[Finding]:
-    """What is wrong with one file."""
-    name = _shown(path.name if path == tree else path.relative_to(tree))
-
-    def error(rule: str, message: str, line: int = 0) -> Finding:
-        return Finding(rule, "error", name, line, message)
-
-    suffix = path.suffix.lower()
-    if not stat.S_ISREG(status.st_mode):
-        yield error("kind", "is neither file nor folder")
-    elif status.st_size == 0:
-        if path.name == MEMORY or suffix in _DATABASE:
-            yield error("empty", "has no bytes")
-        elif suffix == ".json":
-            yield error("json", "has no bytes")
-    elif databases.is_database(path):
-        yield from _look_at_database(path, name)
-    elif suffix in _TEXT:
-        yield from _look_at_text(path.read_bytes(), suffix, name)
-
-
-def _look_at_database(path: Path, name: str) -> Iterator[Finding]:
-    log = path.with_name(path.name + "-wal")
-    if log.exists() and log.stat().st_size:
-        yield Finding("database_in_use", "warning", name, 0, "has a write-ahead log beside it, so it was not checked")
-        return
-    try:
-        if databases.check(path) == 0:
-            yield Finding("database", "error", name, 0, "has no tables")
-    except sqlite3.Error as error:
-        yield Finding("database", "error", name, 0, str(error))
-
-
-def _look_at_text(content: bytes, suffix: str, name: str) -> Iterator[Finding]:
-    def line_of(offset: int) -> int:
-        return content.count(b"\n", 0, offset) + 1
-
-    zeros = content.count(b"\0")
-    if zeros:
-        line = line_of(content.index(b"\0"))
-        yield Finding("nul", "error", name, line, f"{zeros} of {len(content)} bytes are NUL")
-        return
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        yield Finding("encoding", "error", name, line_of(error.start), "is not UTF-8")
-        return
-    if suffix == ".json":
-        yield from _look_at_json(text, "json", name, 0)
-    elif suffix == ".jsonl":
-        for number, line_text in enumerate(text.split("\n"), 1):
-            if line_text.strip():
-                yield from _look_at_json(line_text, "jsonl", name, number)
-    else:
-        yield from _look_at_prose(text.split("\n"), suffix, name)
-
-
-def _look_at_json(text: str, rule: str, name: str, line: int) -> Iterator[Finding]:
-    try:
-        json.loads(text)
-    except RecursionError:
-        yield Finding(rule, "error", name, line, "is nested too deeply")
-    except json.JSONDecodeError as error:
-        yield Finding(rule, "error", name, line or error.lineno, f"is no JSON: {error.msg}")
-
-
-def _look_at_prose(lines: list[str], suffix: str, name: str) -> Iterator[Finding]:
-    wanted = 0  # which of the three markers comes next; they count in this order only
-    opened_at = 0
-    fenced = False
-    for number, line in enumerate(lines, 1):
-        if suffix == ".md" and _FENCE.match(line):
-            fenced = not fenced
-        elif not fenced and line.startswith(_CONFLICT[wanted]):
-            opened_at = opened_at if wanted else number
-            wanted += 1
-            if wanted == len(_CONFLICT):
-                yield Finding("conflict", "error", name, opened_at, "has the markers of an unfinished merge")
+    def at(self, now: File | None, before: File | None, unchanged: Collection[str]) -> None:
+        """Look at one file and at what it was."""
+        if before:
+            self.had += 1
+            self.had_in[before.name.partition("/")[0] if "/" in before.name else ""] += 1
+        if now is None:
+            assert before is not None
+            self.lost += 1
+            if self._is_key(before.name):
+                self.add(before.name, [Fault("shrunk", 0, f"is gone, and had {before.size} bytes")])
+            return
+        name, _, size, _ = now
+        self.files += 1
+        self.bytes += size
+        if "/" in name:
+            self.has_in.add(name.partition("/")[0])
+        key = self._is_key(name)
+        if key and self.missing:
+            self.missing = {path: each for path, each in self.missing.items() if not each.selection.takes(name)}
+        if name not in unchanged:
+            try:
+                self._at_content(now, before, key)
+            except FileNotFoundError:  # of a live tree, and it went away meanwhile
                 return
-    # A first line of dashes is a rule across the page, unless something like a key follows.
-    opens = suffix == ".md" and len(lines) > 1 and lines[0].rstrip() == "---" and _KEY.match(lines[1])
-    if opens and not any(line.rstrip() in {"---", "..."} for line in lines[1:]):
-        yield Finding("front_matter", "warning", name, 1, "has front matter that is never closed")
+        if before and before.size and not size:
+            self.lost += 1
+
+    def _is_key(self, name: str) -> bool:
+        return self.policy.key_files is not None and self.policy.key_files.takes(name)
+
+    def _at_content(self, now: File, before: File | None, key: bool) -> None:
+        name, path, size, plain = now
+        if not plain:
+            self.add(name, [Fault("kind", 0, "is neither file nor folder")])
+            return
+        if not size and (key or contents.suffix_of(name) in _DATABASE):
+            self.add(name, [Fault("empty", 0, "has no bytes")])
+        else:
+            faults = contents.look(path)
+            if faults is None:
+                faults = tuple(_database_faults(path, before, self.policy.limits.rows_share))
+            if faults:
+                self.add(name, faults)
+        if key and size:
+            self.add(name, self._schema_faults(now))
+        if before and size < before.size:
+            self.add(name, self._losses(now, before, key))
+
+    def _schema_faults(self, now: File) -> Iterator[Fault]:
+        for wanted in self.policy.schema:
+            if wanted.selection.takes(now.name):
+                if now.size < wanted.min_bytes:
+                    yield Fault("schema", 0, f"has {now.size} bytes, and must have {wanted.min_bytes}")
+                yield from contents.missing_parts(now.path, wanted)
+
+    def _losses(self, now: File, before: File, key: bool) -> Iterator[Fault]:
+        """What is wrong with a file that is smaller than it was."""
+        if key:
+            if now.size < before.size * (1 - self.policy.limits.shrunk_share):
+                yield Fault("shrunk", 0, f"has {now.size} bytes, and had {before.size}")
+        elif contents.is_text(now.name) and not now.size:
+            yield Fault("blank", 0, f"has no bytes, and had {before.size}")
+        if contents.is_text(now.name) and now.size and contents.was_cut(now.path, before.path):
+            yield Fault("truncated", 0, f"ends in the middle of a line: {now.size} of {before.size} bytes are left")
+
+    def at_the_whole(self) -> None:
+        """What only shows when all files were seen."""
+        for path in self.missing:
+            self.add(path, [Fault("schema", 0, "is missing, and is required")])
+        if self.had and not self.files:
+            self.add(".", [Fault("emptied", 0, f"is empty, and had {self.had} files")])
+            return
+        for folder, files in sorted(self.had_in.items()):
+            if folder and folder not in self.has_in:
+                self.add(folder, [Fault("emptied", 0, f"is empty, and had {files} files")])
+        if self.lost > self.had * self.policy.limits.gone_share:
+            self.add(".", [Fault("gone", 0, f"{self.lost} of {self.had} files are gone or without a byte")])
 
 
-def _sizes(tree: Path, found: dict[Path, os.stat_result]) -> dict[str, int]:
-    return {_shown(path.relative_to(tree)): status.st_size for path, status in found.items()}
-
-
-def _drift(now: dict[str, int], before: dict[str, int], limits: Limits) -> Iterator[Finding]:
-    """What the tree lost since the last good one."""
-    if before and not now:
-        yield Finding("emptied", "error", ".", 0, f"is empty, and had {len(before)} files")
+def _database_faults(path: str, before: File | None, share: float) -> Iterator[Fault]:
+    place = Path(path)
+    if databases.is_in_use(place):
+        yield Fault("database_unchecked", 0, "is in use (a log lies beside it), so it was not checked")
         return
-    left = Counter(path.split("/")[0] for path in now if "/" in path)
-    for folder, files in sorted(Counter(path.split("/")[0] for path in before if "/" in path).items()):
-        if not left[folder]:
-            yield Finding("emptied", "error", folder, 0, f"is empty, and had {files} files")
-    for path, size in sorted(before.items()):
-        if path.rpartition("/")[2] == MEMORY and path in now and now[path] < size * (1 - limits.shrunk_share):
-            yield Finding("shrunk", "error", path, 0, f"has {now[path]} bytes, and had {size}")
-    gone = len(before.keys() - now.keys())
-    if gone > len(before) * limits.gone_share:
-        yield Finding("gone", "error", ".", 0, f"{gone} of {len(before)} files are gone")
+    try:
+        if databases.check(place) == 0:
+            yield Fault("database", 0, "has no tables")
+        elif before and before.plain and databases.is_database(Path(before.path)):
+            yield from _row_faults(databases.rows(place), _rows_before(Path(before.path)), share)
+    except databases.NeedsExtension as error:
+        yield Fault("database_unchecked", 0, f"was not checked: {error}")
+    except sqlite3.Error as error:
+        yield Fault("database", 0, str(error))
+
+
+def _rows_before(place: Path) -> Mapping[str, int]:
+    try:
+        return databases.rows(place)
+    except sqlite3.Error:  # a bad one is no measure
+        return {}
+
+
+def _row_faults(now: Mapping[str, int], before: Mapping[str, int], share: float) -> Iterator[Fault]:
+    """Single tables are emptied in the course of things, as queues are; most of them at once are not."""
+    full = {table: count for table, count in before.items() if count >= _FEW_ROWS}
+    lost = [table for table, count in sorted(full.items()) if now.get(table, 0) < count * (1 - share)]
+    told = [
+        f"table {table} has {now[table]} rows, and had {full[table]}"
+        if table in now
+        else f"table {table} is gone, and had {full[table]} rows"
+        for table in lost
+    ]
+    if len(lost) * 2 > len(full):
+        yield Fault("rows", 0, "; ".join(told[:3]) + (f" and {len(told) - 3} more" if len(told) > 3 else ""))
+    else:
+        yield from (Fault("table", 0, each) for each in told)

@@ -21,7 +21,8 @@ _QUARANTINED = 5
 @dataclass(frozen=True)
 class Generation:
     """One fetched copy. ``term``: of the node it came from, the higher the newer. ``base``: the content of the memory
-    that this one was built upon. ``sets``: the names of the sets that its source has; of others it says nothing."""
+    that this one was built upon. ``sets``: the names of the sets that its source has; of others it says nothing.
+    ``judged_by``: the fingerprint of the policy by which it was found good."""
 
     path: Path
     captured_at: str
@@ -29,6 +30,7 @@ class Generation:
     source: str
     base: str | None
     made: Manifest
+    judged_by: str = ""
 
     @property
     def sets(self) -> frozenset[str]:
@@ -53,8 +55,9 @@ def describe(path: Path, made: Manifest) -> Generation:
 
 def note(generation: Generation) -> None:
     """Write down what it is, in the generation itself."""
-    told = {"captured_at": generation.captured_at, "term": generation.term, "source": generation.source}
-    write_json(generation.path / NOTE, {"version": 1, **told, "base": generation.base})
+    told: dict[str, Any] = {"captured_at": generation.captured_at, "term": generation.term, "source": generation.source}
+    told |= {"base": generation.base, "judged_by": generation.judged_by}
+    write_json(generation.path / NOTE, {"version": 1, **told})
 
 
 def load(path: Path) -> Generation:
@@ -63,7 +66,8 @@ def load(path: Path) -> Generation:
         told: Mapping[str, Any] = json.loads((path / NOTE).read_text("utf-8"))
         base = told.get("base")
         term, source = int(told["term"]), str(told["source"])
-        return Generation(path, str(told["captured_at"]), term, source, base, manifest.load(path))
+        made, judged_by = manifest.load(path), str(told.get("judged_by", ""))
+        return Generation(path, str(told["captured_at"]), term, source, base, made, judged_by)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, manifest.ManifestError) as error:
         raise JobFailed(f"{path}: {error}; remove this generation and sync again") from error
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dualjoe.validation import Limits
+from dualjoe.rules import Policy
 
 from . import pull
 from .capture import Capture
@@ -33,7 +33,7 @@ class Memory:
     sentinel: Path
     forget_tables: Sequence[str]
     publish_seconds: float
-    limits: Limits
+    policy: Policy
 
     @classmethod
     def load(cls, settings: Path = SETTINGS, root: Path = ROOT) -> Memory:
@@ -41,10 +41,10 @@ class Memory:
         try:
             raw = json.loads(settings.read_text("utf-8"))
             sets = [MemorySet.parse(item) for item in raw["sets"]]
-            limits = Limits(**{name: float(share) for name, share in raw["limits"].items()})
+            policy = Policy.parse(raw["policy"])
             forget = [str(table) for table in raw["forget_tables"]]
             seconds = float(raw["publish_seconds"])
-            memory = cls(root, pull.Settings.parse(raw), sets, Path(raw["sentinel"]), forget, seconds, limits)
+            memory = cls(root, pull.Settings.parse(raw), sets, Path(raw["sentinel"]), forget, seconds, policy)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise JobFailed(f"{settings}: {error!r}; run site.yml again") from error
         if len({each.name for each in sets}) < max(1, len(sets)):

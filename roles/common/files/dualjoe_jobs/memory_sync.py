@@ -11,13 +11,14 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dualjoe.names import shown
-from dualjoe.validation import CouldNotCheck, validate
+from dualjoe.trees import File, Pair
+from dualjoe.validation import CouldNotCheck, Report, in_short, judge
 
 from . import generations, job, locks, own_guard
 from .copies import next_name
@@ -57,19 +58,21 @@ def sync(memory: Memory, probe: Probe, deadline: Deadline, accept_losses: bool =
         fetched = generations.describe(copies.stage, made)
         _check_order(fetched, own, before)
         if before is not None and fetched.made.sums == before.made.sums:
-            kept = replace(fetched, path=before.path)
+            kept = replace(fetched, path=before.path, judged_by=before.judged_by)
             generations.note(kept)
-            message = "nothing has changed"
+            told = ["nothing has changed"]
         else:
-            kept = _keep(memory, fetched, None if accept_losses else before)
-            message = f"{len(kept.made.sums)} files, {kept.made.bytes} bytes"
+            kept, report = _keep(memory, fetched, None if accept_losses else before)
+            told = [f"{report.files} files, {report.bytes} bytes"]
+            if report.warnings:
+                told.append(f"to look at: {in_short(report.warnings)}")
     finally:
         copies.clear_stage()
     try:
         publish(memory, probe)
     except (JobFailed, OSError) as error:
         return Outcome("failed", f"{kept.name} was fetched, and not published: {error}", *_of(kept))
-    return Outcome("ok", "; ".join([message, *_not_had(reply)]), *_of(kept))
+    return Outcome("ok", "; ".join([*told, *_not_had(reply)]), *_of(kept))
 
 
 def preview(memory: Memory, probe: Probe, deadline: Deadline) -> Preview:
@@ -145,21 +148,41 @@ def _check_order(fetched: Generation, own: Mapping[str, Any], before: Generation
         raise JobFailed(f"the memory that came is of term {fetched.term}, and {before.name} of {before.term}: older")
 
 
-def _keep(memory: Memory, fetched: Generation, before: Generation | None) -> Generation:
+def _keep(memory: Memory, fetched: Generation, before: Generation | None) -> tuple[Generation, Report]:
     """Make it a generation if it is good; otherwise put it aside, and raise JobFailed."""
     copies = memory.copies
     try:
-        report = validate(fetched.path, before.path if before else None, memory.limits)
+        report = judge(str(fetched.path), _pairs(fetched, before), memory.policy, _known_good(memory, fetched, before))
     except CouldNotCheck as error:
         raise JobFailed(f"what came could not be checked: {error}") from error
-    generations.note(fetched)
     if not report.good:
+        generations.note(fetched)
         place = generations.quarantine(fetched.path, memory.quarantine, fetched.captured_at, report.as_dict())
         raise JobFailed(f"bad memory, put aside in {place}: {report.summary()}")
-    name = next_name(copies.folder, fetched.captured_at)
+    kept = replace(fetched, judged_by=memory.policy.fingerprint)
+    generations.note(kept)
+    name = next_name(copies.folder, kept.captured_at)
     copies.keep(name)
     memory.prune()
-    return replace(fetched, path=copies.folder / name)
+    return replace(kept, path=copies.folder / name), report
+
+
+def _pairs(fetched: Generation, before: Generation | None) -> Iterator[Pair]:
+    """Each file beside what it was. What is on the disk was compared with the manifests already."""
+    now, then = fetched.made.sums, before.made.sums if before else {}
+    for name in sorted(now.keys() | then.keys()):
+        yield (
+            File(name, f"{fetched.path}/{name}", now[name][0]) if name in now else None,
+            File(name, f"{before.path}/{name}", then[name][0]) if before and name in then else None,
+        )
+
+
+def _known_good(memory: Memory, fetched: Generation, before: Generation | None) -> Collection[str]:
+    """The files that the last generation has as well, if it was found good by what is asked for now."""
+    if before is None or before.judged_by != memory.policy.fingerprint:
+        return frozenset()
+    then = before.made.sums
+    return {name for name, sums in fetched.made.sums.items() if then.get(name) == sums}
 
 
 def main(
