@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dualjoe import contents
 from dualjoe_jobs import job, memory_list, memory_sync, status, validate_command
 from dualjoe_jobs.cli import main as dualjoe
 from dualjoe_jobs.job import JobFailed
@@ -287,6 +288,56 @@ def test_losses_that_are_meant_can_be_accepted_but_damage_cannot(pair: Pair) -> 
     assert pair.b.has("workspace/MEMORY.md") == "# Joe\n"
     pair.a.put("workspace/MEMORY.md", b"\0")
     assert pair.b.sync("--accept-losses") == job.FAILED
+
+
+def looked_at(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The files whose content a sync on PC-B reads to judge it."""
+    seen: list[str] = []
+    look = contents.look
+
+    def noted(path: str) -> Any:
+        seen.append(path.partition("/stage/")[2])
+        return look(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(contents, "look", noted)
+        assert pair.b.sync() == job.DONE
+    return sorted(seen)
+
+
+def test_only_what_changed_is_looked_at_unless_the_policy_did(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        pair.a.put(f"workspace/memory/{number}.md", "x\n")
+    everything = ["workspace/MEMORY.md", *(f"workspace/memory/{number}.md" for number in range(5))]
+    assert looked_at(pair, monkeypatch) == everything
+    assert looked_at(pair, monkeypatch) == [], "nothing has changed"
+    pair.a.put("workspace/memory/3.md", "y\n")
+    assert looked_at(pair, monkeypatch) == ["workspace/memory/3.md"]
+    pair.b.configure(policy={"rules": {"blank": "error"}})
+    pair.a.put("workspace/memory/3.md", "z\n")
+    assert looked_at(pair, monkeypatch) == everything
+    pair.a.put("workspace/memory/3.md", "a\n")
+    assert looked_at(pair, monkeypatch) == ["workspace/memory/3.md"]
+
+
+def test_a_database_that_lost_its_rows_is_put_aside(pair: Pair) -> None:
+    place = pair.a.state / "state/openclaw.sqlite"
+    place.parent.mkdir()
+    with closing(sqlite3.connect(place)) as database:
+        database.execute("CREATE TABLE notes (text)")
+        database.executemany("INSERT INTO notes VALUES (?)", [("goose",)] * 50)
+        database.commit()
+        assert pair.b.sync() == job.DONE
+        database.execute("DELETE FROM notes WHERE rowid > 5")
+        database.commit()
+    assert pair.b.sync() == job.FAILED
+    assert "state/openclaw.sqlite: table notes has 5 rows, and had 50 (rows)" in pair.b.result()["message"]
+
+
+def test_what_is_only_a_warning_is_told(pair: Pair) -> None:
+    pair.a.put("media/inbound/a.json", "{")
+    assert pair.b.sync() == job.DONE
+    assert "to look at: media/inbound/a.json:1: is no JSON" in pair.b.result()["message"]
 
 
 def test_an_empty_source_wipes_nothing(pair: Pair) -> None:

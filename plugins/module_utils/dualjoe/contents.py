@@ -17,7 +17,7 @@ from . import databases
 from .rules import KeyFile
 
 BLOCK_BYTES = 1 << 16
-_DOCUMENT = 1 << 24  # characters of JSON, in all or in a line of JSONL; of a longer one only the ends are looked at
+_DOCUMENT = 1 << 22  # characters of JSON, in all or in a line of JSONL; of a longer one only the ends are looked at
 _BAD_LINES_SHARE = 0.01
 _TEXT = frozenset({".md", ".txt", ".json", ".jsonl", ".yaml", ".yml"})
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
