@@ -35,7 +35,7 @@ def test_status_tells_role_and_epoch(host: Any) -> None:
     assert told["role"] in {"active", "passive"}
 
 
-@pytest.mark.parametrize("job", ["memory-sync", "backup"])
+@pytest.mark.parametrize("job", ["memory-sync", "backup", "rehearsal"])
 def test_jobs_are_scheduled(host: Any, job: str) -> None:
     table = host.file(f"/etc/cron.d/dualjoe-{job}")
     assert (table.user, table.group, table.mode) == ("root", "root", 0o644)

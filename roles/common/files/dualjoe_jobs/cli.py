@@ -58,6 +58,7 @@ COMMANDS: Mapping[str, tuple[Command, str]] = {
     "status": (_main_of("status"), "how this node is"),
     "sync": (_main_of("memory_sync"), "fetch the active node's memory now"),
     "backup": (_main_of("backup"), "fetch a snapshot of T440's data now"),
+    "rehearse": (_main_of("rehearsal"), "see that Joe would start here from the last good generation"),
     "memory": (memory, "list the generations of memory, or publish the newest"),
 }
 

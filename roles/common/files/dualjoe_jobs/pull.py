@@ -111,7 +111,7 @@ class Puller:
         """
         wanted = self.fetch_manifest()
         rest = self._share(wanted)
-        self._check_room(sum(wanted.sums[path][0] for path in rest), len(rest))
+        check_room(self.copies.folder, sum(wanted.sums[path][0] for path in rest), len(rest))
         self._copy(rest, self.shown)
         with _as_sent():
             manifest.check(self.copies.stage, wanted, rest)
@@ -172,10 +172,12 @@ class Puller:
         told = b"\0".join(map(os.fsencode, paths))
         rsync.copy([*options, f"{self.settings.login}:", f"{self.copies.stage}/"], self.deadline, told, shown)
 
-    def _check_room(self, size: int, files: int) -> None:
-        disk = os.statvfs(self.copies.folder)
-        free = disk.f_bavail * disk.f_frsize - size
-        if free < _RESERVE * disk.f_blocks * disk.f_frsize:
-            raise JobFailed(f"too little room in {self.copies.folder} for {size >> 20} MiB more")
-        if disk.f_files and disk.f_favail < files + _RESERVE * disk.f_files:
-            raise JobFailed(f"too few inodes in {self.copies.folder} for {files} more files")
+
+def check_room(folder: Path, size: int, files: int) -> None:
+    """Raise JobFailed unless ``size`` bytes more in so many files leave the disk its reserve."""
+    disk = os.statvfs(folder)
+    free = disk.f_bavail * disk.f_frsize - size
+    if free < _RESERVE * disk.f_blocks * disk.f_frsize:
+        raise JobFailed(f"too little room in {folder} for {size >> 20} MiB more")
+    if disk.f_files and disk.f_favail < files + _RESERVE * disk.f_files:
+        raise JobFailed(f"too few inodes in {folder} for {files} more files")
