@@ -22,6 +22,15 @@ def test_this_machine_s_rsync_will_do(tmp_path: Path) -> None:
     rsync_check.check(tmp_path)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting is root's")
+def test_nothing_is_executed_where_nothing_may_be(tmp_path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "noexec,size=4m", "tmpfs", tmp_path], check=True)
+    try:
+        rsync_check.check(tmp_path)
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
 @pytest.mark.parametrize(
     ("said", "good"),
     [

@@ -48,17 +48,16 @@ def check(place: Path) -> None:
             path.write_text(text, "utf-8")
             os.utime(path, (0, 0))
     manifest.measure(export, utc_now()).write(export)
-    door = place / "door"  # in the place of ssh and the forced command
-    door.write_text(
-        "#!/bin/sh\n"
+    script = place / "door.sh"  # in the place of ssh and the forced command
+    script.write_text(
         'while [ "$1" = -l ]; do shift 2; done\n'
         "shift\n"
         'export SSH_ORIGINAL_COMMAND="$*"\n'
         f"exec rrsync -ro -no-lock {shlex.quote(str(export))}\n",
         "utf-8",
     )
-    door.chmod(0o700)
-    puller = Puller(Settings(Policy(1), _SECONDS, "other", [str(door)]), Copies(place / "copies", "all"), deadline)
+    door = ["sh", str(script)]  # where scratch folders are, nothing may be executed on some machines
+    puller = Puller(Settings(Policy(1), _SECONDS, "other", door), Copies(place / "copies", "all"), deadline)
     puller.copies.open()
     puller.fetch()
     _check_refused(["other:../outside.md", f"{place}/got"], door, deadline)
@@ -68,8 +67,8 @@ def check(place: Path) -> None:
         raise JobFailed("rrsync lets the other side leave its folder, or write to it; install a newer rsync")
 
 
-def _check_refused(paths: Sequence[str], door: Path, deadline: Deadline) -> None:
-    if rsync.run(["rsync", f"--rsh={door}", *paths], deadline).returncode == 0:
+def _check_refused(paths: Sequence[str], door: Sequence[str], deadline: Deadline) -> None:
+    if rsync.run(["rsync", f"--rsh={' '.join(door)}", *paths], deadline).returncode == 0:
         raise JobFailed(f"rrsync did not refuse to copy {' to '.join(paths)}; install a newer rsync")
 
 
