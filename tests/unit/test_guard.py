@@ -227,6 +227,35 @@ async def test_a_gateway_started_by_hand_is_stopped_and_told_of(settings: Settin
     assert (gateway.stops, (await guard.probe(wire.Request("probe")))["stray_seconds_ago"]) == (2, 5.0)
 
 
+async def test_a_passive_node_says_in_every_case_that_its_gateway_is_stopped(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The memory is published only then, so any other word would keep a passive node's memory old."""
+
+    async def command(*_argv: str, **_more: object) -> Command:
+        return Command(0, "")
+
+    async def told() -> tuple[str, str]:
+        probe = await guard.probe(wire.Request("probe"))
+        return probe["role"], probe["gateway"]["state"]
+
+    monkeypatch.setattr(daemon, "run", command)
+    clock = [boot_clock()]
+    guard = Guard(settings, SlowSystemd([]), str(uuid.uuid4()), lambda: clock[0])
+    seen = [await told()]
+    for epoch, state in enumerate(("starting", "ready", "unready", "hung", "failed"), 1):
+        guard.state = NodeState(guard.state.boot_id, epoch, epoch, Lease(epoch, clock[0] + 60 * SECOND))
+        guard.health = Health(state)
+        assert await told() == ("active", state)
+        if state == "hung":
+            clock[0] += 61 * SECOND
+            guard.tick()
+        else:
+            await guard.revoke(wire.Request("revoke", epoch=epoch))
+        seen.append(await told())
+    assert set(seen) == {("passive", "stopped")}
+
+
 # Pauses
 
 

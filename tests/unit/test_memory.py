@@ -680,6 +680,10 @@ def test_rsync_does_not_leave_the_export(pair: Pair, tmp_path: Path) -> None:
         ({"sets": [{"name": "x", "path": "x", "include": ["**"]}]}, "no absolute path"),
         ({"sets": [{"name": "x", "path": "/x", "include": []}]}, "has nothing in it"),
         ({"sets": [{"name": "x", "path": "/x", "include": ["../y"]}]}, "no pattern for what is inside a folder"),
+        (
+            {"sets": [{"name": name, "path": path, "include": ["**"]} for name, path in (("x", "/x"), ("y", "/x/y"))]},
+            "set y (/x/y) may have files of set x (/x)",
+        ),
         ({"source": {}}, "run site.yml again"),
         ({"keep": 48}, "keep is 48, and must say how many of 'last'"),
     ],

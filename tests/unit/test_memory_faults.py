@@ -11,14 +11,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime, timedelta, timezone, tzinfo
 from pathlib import Path
 from typing import Any
 
 import pytest
 from dualjoe import databases
-from dualjoe_jobs import job, manifest
+from dualjoe_jobs import capture, job, manifest, memory_follow
+from dualjoe_jobs.job import JobFailed
 from dualjoe_jobs.memory import Memory
 from dualjoe_jobs.pull import Puller
 from memory_pair import NOTES, Node, Pair
@@ -169,6 +170,50 @@ def test_edits_within_one_tick_of_the_clock_are_seen(pair: Pair) -> None:
     for number in range(10):
         path.write_text(f"{NOTES}{number}")
         assert (captured(pair.a) / "workspace/MEMORY.md").read_text() == f"{NOTES}{number}"
+
+
+def test_a_clock_that_is_set_back_between_a_write_and_its_reading_hides_nothing(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was written in the future, by the clock of now, may be written again at the same time."""
+    path = pair.a.state / "workspace/MEMORY.md"
+    day = 86400 * 10**9
+    now, stamp_of = time.time_ns, capture._stamp
+    monkeypatch.setattr(time, "time_ns", lambda: now() - day)
+    path.write_text(f"{NOTES}1")
+    stamp = stamp_of(path, path.stat(), False)
+    monkeypatch.setattr(capture, "_stamp", lambda *_: stamp)  # the second write comes at the very same time
+    for number in (1, 2):
+        path.write_text(f"{NOTES}{number}")
+        assert (captured(pair.a) / "workspace/MEMORY.md").read_text() == f"{NOTES}{number}"
+
+
+def test_a_clock_that_is_set_back_after_a_reading_costs_no_reading(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: now() + 10**9)  # so that what was just written is old
+    captured(pair.a)
+    monkeypatch.setattr(time, "time_ns", lambda: now() - 86400 * 10**9)
+    monkeypatch.setattr("dualjoe_jobs.capture.copy_file", None)  # a call would fail
+    captured(pair.a)
+    monkeypatch.undo()
+    pair.a.put("workspace/MEMORY.md", "new\n")
+    assert (captured(pair.a) / "workspace/MEMORY.md").read_text() == "new\n"
+
+
+def test_neither_size_nor_number_of_a_log_is_taken_for_a_time(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some file systems number their files beyond what the clock says in nanoseconds."""
+    with closing(database(pair.a)):
+        stamp_of = capture._stamp
+
+        def stamp(live: Path, status: os.stat_result, is_database: bool) -> list[int]:
+            return [number if number > 10**18 else number + 2**62 for number in stamp_of(live, status, is_database)]
+
+        monkeypatch.setattr(capture, "_stamp", stamp)
+        now = time.time_ns
+        monkeypatch.setattr(time, "time_ns", lambda: now() + 10**9)
+        copy = captured(pair.a) / "state/openclaw.sqlite"
+        before = copy.stat().st_ino
+        assert (captured(pair.a) / "state/openclaw.sqlite").stat().st_ino == before, "it is not copied again"
 
 
 def test_what_has_not_changed_is_not_even_read(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -370,31 +415,104 @@ def test_an_export_killed_at_any_step_is_whole_the_next_time(pair: Pair) -> None
 # Continuous
 
 
-def test_a_change_is_fetched_when_it_is_made(pair: Pair) -> None:
-    code = "import json, sys; from pathlib import Path; from dualjoe_jobs.memory_follow import main; "
-    code += "a = [Path(p) for p in sys.argv[1:]]; main([], *a[:3], lambda: json.loads(a[3].read_text()))"
-    paths = [str(path) for path in (pair.b.settings, pair.b.root, pair.b.results, pair.b.said)]
+@contextmanager
+def following(node: Node, setting: str = "") -> Iterator[subprocess.Popen[bytes]]:
+    """The service on a node, with some of its constants set otherwise."""
+    code = f"import json, sys; from pathlib import Path; from dualjoe_jobs import memory_follow as f; {setting}\n"
+    code += "a = [Path(p) for p in sys.argv[1:]]; f.main([], *a[:3], lambda: json.loads(a[3].read_text()))"
+    paths = [str(path) for path in (node.settings, node.root, node.results, node.said)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen([sys.executable, "-c", code, *paths], env=environment, start_new_session=True) as process:
+    command = [sys.executable, "-c", code, *paths]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, start_new_session=True) as process:
         try:
-            wait_for(lambda: pair.b.has("workspace/MEMORY.md") == NOTES)
-            pair.a.put("workspace/memory/deep/er/new.md", "first\n")
-            wait_for(lambda: pair.b.has("workspace/memory/deep/er/new.md") == "first\n")
-            pair.a.put("workspace/memory/deep/er/new.md", "second\n")
-            wait_for(lambda: pair.b.has("workspace/memory/deep/er/new.md") == "second\n")
-            pair.a.put("workspace/memory/deep/er/new.md", None)
-            wait_for(lambda: pair.b.has("workspace/memory/deep/er/new.md") is None)
-            with closing(database(pair.a)) as live:
-                wait_for((pair.b.state / "state/openclaw.sqlite").exists)
-                live.execute("UPDATE account SET balance = 5")
-                wait_for(lambda: balance(pair.b) == 5)
-            calls = pair.calls.read_text().count("export")
-            pair.a.put("workspace/.git/index.lock", "x")  # no memory
-            pair.a.put("workspace/memory/last.md", "x\n")
-            wait_for(lambda: pair.b.has("workspace/memory/last.md") == "x\n")
-            assert pair.calls.read_text().count("export") <= calls + 2, "it does not run in circles"
+            yield process
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+
+
+def test_a_change_is_fetched_when_it_is_made(pair: Pair) -> None:
+    with following(pair.b):
+        wait_for(lambda: pair.b.has("workspace/MEMORY.md") == NOTES)
+        pair.a.put("workspace/memory/deep/er/new.md", "first\n")
+        wait_for(lambda: pair.b.has("workspace/memory/deep/er/new.md") == "first\n")
+        pair.a.put("workspace/memory/deep/er/new.md", "second\n")
+        wait_for(lambda: pair.b.has("workspace/memory/deep/er/new.md") == "second\n")
+        pair.a.put("workspace/memory/deep/er/new.md", None)
+        wait_for(lambda: pair.b.has("workspace/memory/deep/er/new.md") is None)
+        with closing(database(pair.a)) as live:
+            wait_for((pair.b.state / "state/openclaw.sqlite").exists)
+            live.execute("UPDATE account SET balance = 5")
+            wait_for(lambda: balance(pair.b) == 5)
+        calls = pair.calls.read_text().count("export")
+        pair.a.put("workspace/.git/index.lock", "x")  # no memory
+        pair.a.put("workspace/memory/last.md", "x\n")
+        wait_for(lambda: pair.b.has("workspace/memory/last.md") == "x\n")
+        assert pair.calls.read_text().count("export") <= calls + 2, "it does not run in circles"
+
+
+def watches(pair: Pair) -> int:
+    return pair.calls.read_text().count("pc-a watch") if pair.calls.exists() else 0
+
+
+def connections(process: subprocess.Popen[bytes]) -> list[Path]:
+    """What the service has started to be told of changes, and still runs."""
+    found = []
+    for number in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+        with suppress(OSError):
+            if b"SSH_ORIGINAL_COMMAND=watch" in Path(f"/proc/{number}/environ").read_bytes():
+                found.append(Path(f"/proc/{number}"))
+    return found
+
+
+def test_an_active_node_follows_nobody_and_a_passive_one_again(pair: Pair) -> None:
+    pair.b.be("active", 2)
+    with following(pair.b, "f._ROLE_SECONDS = 0.1; f._AGAIN_SECONDS = (0.1, 0.2)") as process:
+        time.sleep(0.5)
+        assert watches(pair) == 0
+        for times in (1, 2):
+            pair.b.be("passive", 0)
+            wait_for(lambda times=times: watches(pair) == times)
+            pair.a.put("workspace/MEMORY.md", f"{NOTES}{times}")
+            wait_for(lambda times=times: pair.b.has("workspace/MEMORY.md") == f"{NOTES}{times}")
+            pair.b.be("active", 2)
+            wait_for(lambda: not connections(process))
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+def test_it_ends_when_it_is_told_to_and_so_does_its_connection(pair: Pair) -> None:
+    with following(pair.b) as process:
+        wait_for(lambda: pair.b.has("workspace/MEMORY.md") == NOTES)
+        (connection,) = connections(process)
+        process.terminate()
+        assert process.wait(30) == 0
+        wait_for(lambda: not connection.exists())
+
+
+def test_a_connection_that_has_stalled_is_left(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_follow, "_ROLE_SECONDS", 0.05)
+    monkeypatch.setattr(memory_follow, "_SILENT_SECONDS", 0.2)
+    pair.connect(f"echo $$ > {pair.calls}.pid; exec sleep 300")
+    memory = Memory.load(pair.b.settings, pair.b.root)
+    with pytest.raises(JobFailed, match="joe@pc-a has said nothing for 0 s"):
+        memory_follow.follow(memory, pair.b.probe, pytest.fail)
+    assert not Path(f"/proc/{Path(f'{pair.calls}.pid').read_text().strip()}").exists()
+
+
+def test_what_fails_in_the_same_way_again_is_told_once(pair: Pair) -> None:
+    pair.connect("exit 255")
+    with following(pair.b, "f._AGAIN_SECONDS = (0.01, 0.1)") as process:
+        wait_for(lambda: watches(pair) >= 3)
+        pair.connect("echo nonsense")
+        known = watches(pair)
+        wait_for(lambda: watches(pair) >= known + 3)
+        process.terminate()
+        assert process.stderr is not None
+        assert [line.split(b": ", 1)[1] for line in process.stderr.read().splitlines()] == [
+            b"joe@pc-a ended the connection (255)",
+            b"the other node said something strange: line is not JSON",
+        ]
 
 
 def balance(node: Node) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from dualjoe.selection import Selection
+from ansible_collections.dualjoe.ha.plugins.filter.set_mistakes import set_mistakes
+from dualjoe.selection import Selection, overlaps
 
 
 @pytest.mark.parametrize(
@@ -62,3 +63,40 @@ def test_a_pattern_that_leads_out_is_refused(pattern: str) -> None:
 def test_a_choice_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="has nothing in it"):
         Selection([])
+
+
+STATE: tuple[str, str, list[str], list[str]] = ("state", "/srv/joe", ["**"], ["tmp/"])
+CONFIG: tuple[str, str, list[str], list[str]] = ("config", "/srv/joe", ["openclaw.json"], [])
+
+
+@pytest.mark.parametrize(
+    ("sets", "twice"),
+    [
+        ([STATE, ("other", "/srv/joes", ["**"], [])], []),
+        ([STATE, ("inside", "/srv/joe/workspace", ["**"], [])], ["inside"]),
+        ([("inside", "/srv/joe/workspace", ["**"], []), STATE], ["inside"]),
+        ([STATE, ("deep", "/srv/joe/a/../workspace/x/", ["**"], [])], ["deep"]),
+        ([STATE, ("scratch", "/srv/joe/a/tmp/b", ["**"], [])], []),  # excluded from the one around it
+        ([CONFIG, ("workspace", "/srv/joe/workspace", ["**"], [])], []),  # the one around it does not go there
+        ([CONFIG, STATE], ["state"]),  # in one folder
+        ([("notes", "/srv/joe", ["notes/*.md"], []), ("all", "/srv/joe/notes", ["**"], [])], ["all"]),
+        ([("root", "/", ["**"], []), CONFIG], ["config"]),
+        ([("a", "/a", ["**"], []), ("a-b", "/a-b", ["**"], []), ("a-c", "/a/c", ["**"], [])], ["a-c"]),
+    ],
+)
+def test_no_two_sets_may_have_the_same_file(
+    sets: list[tuple[str, str, list[str], list[str]]], twice: list[str]
+) -> None:
+    told = overlaps((name, folder, Selection(include, exclude)) for name, folder, include, exclude in sets)
+    assert [message.split()[1] for message in told] == twice
+    raw = [{"name": name, "path": folder, "include": take, "exclude": leave} for name, folder, take, leave in sets]
+    assert set_mistakes(raw) == told
+
+
+def test_provisioning_names_the_set_whose_pattern_leads_out() -> None:
+    assert set_mistakes(
+        [{"name": "a", "path": "/a", "include": ["../x"]}, {"name": "b", "path": "/b", "include": []}]
+    ) == [
+        "set a: '../x' is no pattern for what is inside a folder",
+        "set b: a set without 'include' has nothing in it",
+    ]

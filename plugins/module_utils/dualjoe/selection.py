@@ -8,6 +8,7 @@ name anywhere; one that ends in a slash fits folders only.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -51,8 +52,27 @@ class Selection:
 
     def takes_deep(self, path: str) -> bool:
         """As ``takes``, looking at the folders above as well."""
-        parts = path.split("/")
-        return self.takes(path) and all(self.enters("/".join(parts[:depth])) for depth in range(1, len(parts)))
+        above = path.rpartition("/")[0]
+        return self.takes(path) and (not above or self.reaches(above))
+
+    def reaches(self, folder: str) -> bool:
+        """Whether it enters all folders on the way to ``folder``, and that one."""
+        parts = folder.split("/")
+        return all(self.enters("/".join(parts[: depth + 1])) for depth in range(len(parts)))
+
+
+def overlaps(sets: Iterable[tuple[str, str, Selection]]) -> list[str]:
+    """One message for each two sets (name, absolute folder, choice) that may choose the same file: in one folder, or
+    in one that the other's choice enters."""
+    placed = [(posixpath.normpath(folder), name, selection) for name, folder, selection in sets]
+    placed.sort(key=lambda one: one[:2])
+    found = []
+    for number, (above, name, selection) in enumerate(placed):
+        for below, other, _ in placed[number + 1 :]:
+            rest = posixpath.relpath(below, above)
+            if rest == "." or (not rest.startswith("../") and rest != ".." and selection.reaches(rest)):
+                found.append(f"set {other} ({below}) may have files of set {name} ({above}): exclude them there")
+    return found
 
 
 def _parts(pattern: str) -> list[str]:

@@ -1,8 +1,9 @@
 """A copy of the live memory that is renewed in place: only what has changed since the last time is read.
 
 What a file was when it was last read stands in an index: inode, size, and the times of its last write and last change
-in nanoseconds; of a database's write-ahead log as well. A file that is as the index says was not written to since. The
-index is removed before the copy is touched and written when it is whole: a killed run is followed by a whole one.
+in nanoseconds; of a database's write-ahead log all but the last. A file that is as the index says was not written to
+since. The index is removed before the copy is touched and written when it is whole: a killed run is followed by a whole
+one.
 
 Databases are copied by SQLite's online backup, never byte by byte, and without the rows of tables that belong to a
 running gateway (``forget_tables``).
@@ -33,7 +34,7 @@ from .sqlite_copy import copy_sqlite, forget
 _VERSION = 1
 _TRIES = 3
 # Two writes within one tick of the kernel's clock have the same time stamp: what was written so shortly before it was
-# read may have been written again.
+# read may have been written again. So may what was written after that, by a clock that was set back meanwhile.
 _TICK_NS = 50_000_000
 _PLAIN_MODE = 0o600
 _NEW = ".new"
@@ -57,7 +58,6 @@ class Captured:
 
     made: Manifest
     content: str
-    changed: bool
     left_out: Sequence[str]
 
 
@@ -129,7 +129,7 @@ class Capture:
             content = made.content
             made.write(self.tree)
             self._store(seen, content)
-        return Captured(made, content, changed, tuple(sorted(left_out)))
+        return Captured(made, content, tuple(sorted(left_out)))
 
     def adopt(self, files: Iterable[tuple[str, Path, Path, Sum]]) -> None:
         """Note that live files were just made from copies: (path, live file, copy, its sum) each."""
@@ -163,7 +163,7 @@ class Capture:
                     break
             else:  # it is written to all the time: what was read is as good as any
                 stamp = None
-            if stamp and max(status.st_mtime_ns, status.st_ctime_ns, *stamp[4:]) > began - _TICK_NS:
+            if stamp and _last_written(stamp) > began - _TICK_NS:
                 stamp = None
             new.chmod(0o640)
             os.utime(new, ns=(status.st_atime_ns, status.st_mtime_ns))
@@ -229,10 +229,15 @@ def _stamp(live: Path, status: os.stat_result, database: bool) -> Stamp:
         for sidecar in databases.sidecars(live)[:1]:
             try:
                 log = sidecar.lstat()
-                stamp += [log.st_mtime_ns, log.st_ctime_ns, log.st_size, log.st_ino]
+                stamp += [log.st_ino, log.st_size, log.st_mtime_ns]  # as root, SQLite changes it when it only reads
             except FileNotFoundError:
                 pass
     return stamp
+
+
+def _last_written(stamp: Stamp) -> int:
+    """The latest of its times, in nanoseconds."""
+    return max(*stamp[2:4], *stamp[6:])
 
 
 def share_file(copy: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:

@@ -36,10 +36,6 @@ class Watch:
         """End it."""
         os.close(self._descriptor)
 
-    def fileno(self) -> int:
-        """For select(2): readable when something changed."""
-        return self._descriptor
-
     def _watch_all(self, sets: list[MemorySet]) -> None:
         self._missing = [each for each in sets if not each.path.is_dir()]
         for each in sets:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dualjoe.rules import Policy
+from dualjoe.selection import overlaps
 
 from . import pull
 from .capture import Capture
@@ -49,6 +50,8 @@ class Memory:
             raise JobFailed(f"{settings}: {error!r}; run site.yml again") from error
         if len({each.name for each in sets}) < max(1, len(sets)):
             raise JobFailed(f"{settings}: there must be a set, and no two of one name; run site.yml again")
+        if twice := overlaps((each.name, str(each.path), each.selection) for each in sets):
+            raise JobFailed(f"{settings}: {'; '.join(twice)}")
         return memory
 
     @property

@@ -80,7 +80,7 @@ def main(
     check_account(root)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     memory = Memory.load(settings, root)
-    wait = _AGAIN_SECONDS[0]
+    wait, told = _AGAIN_SECONDS[0], ""
     while True:
         began = time.monotonic()
         try:
@@ -89,6 +89,11 @@ def main(
                 continue
             follow(memory, probe, lambda: memory_sync.main(["--now"], settings, root, results, probe))
         except (JobFailed, OSError) as error:
-            print(f"dualjoe memory follow: {error}", file=sys.stderr, flush=True)
-        wait = _AGAIN_SECONDS[0] if time.monotonic() - began > _AGAIN_SECONDS[1] else min(wait * 2, _AGAIN_SECONDS[1])
+            if str(error) != told:  # once, however often it fails like that in a row
+                told = str(error)
+                print(f"dualjoe memory follow: {told}", file=sys.stderr, flush=True)
+        if time.monotonic() - began > _AGAIN_SECONDS[1]:
+            wait, told = _AGAIN_SECONDS[0], ""
+        else:
+            wait = min(wait * 2, _AGAIN_SECONDS[1])
         time.sleep(wait)
