@@ -31,8 +31,10 @@ class Node:
         for folder in (self.state, self.root, self.results):
             folder.mkdir(parents=True)
         (place / name / "mounted").touch()
-        self.settings = place / f"{name}.json"
-        text = json.dumps(DEFAULTS["memory_sync_sets"]).replace("{{ openclaw_state_dir }}", str(self.state))
+        self.settings = place / name / "memory.json"
+        # Without those that have a gate: test_config_guard.py adds them.
+        sets = json.dumps([each for each in DEFAULTS["memory_sync_sets"] if "checked" not in each])
+        text = sets.replace("{{ openclaw_state_dir }}", str(self.state))
         self.raw: dict[str, Any] = {
             "version": 1,
             "sets": json.loads(text),

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple, Protocol
 
-from . import databases
+from . import databases, json5
 from .rules import KeyFile
 
 BLOCK_BYTES = 1 << 16
@@ -25,9 +25,6 @@ _KEY = re.compile(r"^[\w-]+\s*:")
 _CLOSED = re.compile(r"^(?:---|\.\.\.)\s*$", re.MULTILINE)
 _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})(.*)$", re.DOTALL)
 _MERGE = "<<<<<<< "
-_STRING = r'("(?:[^"\\]|\\.)*")'
-_COMMENT = re.compile(_STRING + r"|//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
-_TRAILING_COMMA = re.compile(_STRING + r"|,(?=\s*[\]}])", re.DOTALL)
 # Nothing of what is read is kept, and a number may have any length.
 _JSON = json.JSONDecoder(object_pairs_hook=bool, parse_int=bool, parse_float=bool)
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -127,7 +124,7 @@ class _Json:
             yield Fault("json", 0, "has no bytes")
             return
         wrong = _why_no_json(text)
-        if wrong and _why_no_json(_TRAILING_COMMA.sub(_keep_strings, _COMMENT.sub(_keep_strings, text))):
+        if wrong and not _is_json5(text):
             yield Fault("json", *wrong)
 
 
@@ -240,8 +237,12 @@ def _why_no_json(text: str) -> tuple[int, str] | None:
     return None
 
 
-def _keep_strings(found: re.Match[str]) -> str:
-    return found[1] or " "
+def _is_json5(text: str) -> bool:
+    try:
+        json5.loads(text)
+    except json5.Unreadable:
+        return False
+    return True
 
 
 def _ends_as_it_began(begin: str, end: str) -> bool:

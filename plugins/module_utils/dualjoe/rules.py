@@ -33,7 +33,7 @@ RULES: Mapping[str, Rule] = {
     "empty": Rule("error", "a key file, or a file named as a database, with no bytes"),
     "nul": Rule("error", "NUL bytes in a text file, as a disk leaves them after a power cut"),
     "encoding": Rule("error", "text that is not UTF-8"),
-    "json": Rule("error", "JSON that is cut off or makes no sense; comments and trailing commas may be"),
+    "json": Rule("error", "JSON that is cut off or makes no sense; it may be JSON5, with comments"),
     "jsonl": Rule("error", "JSONL of which more than one line in a hundred makes no sense"),
     "jsonl_line": Rule("warning", "a line of JSONL that makes no sense, one of very many, as a crash leaves it"),
     "conflict": Rule("error", "the markers of a merge that was not finished, outside of a code block"),

@@ -30,6 +30,14 @@ MEMORY: Mapping[str, tuple[Command, str]] = {
 }
 
 
+CONFIG: Mapping[str, tuple[Command, str]] = {
+    "check": (_main_of("config_check"), "is it good? A good one is kept as the last good version"),
+    "list": (_main_of("config_list"), "the good versions, and what a rollback put aside"),
+    "diff": (_main_of("config_diff"), "what has changed since the last good version"),
+    "rollback": (_main_of("config_rollback"), "bring a good version back"),
+}
+
+
 def _hand_over(prog: str, commands: Mapping[str, tuple[Command, str]], argv: Sequence[str] | None) -> int:
     """Run the command that ``argv`` begins with."""
     width = max(map(len, commands))
@@ -54,12 +62,18 @@ def memory(argv: Sequence[str]) -> int:
     return _hand_over("dualjoe memory", MEMORY, argv)
 
 
+def config(argv: Sequence[str]) -> int:
+    """`dualjoe config`."""
+    return _hand_over("dualjoe config", CONFIG, argv)
+
+
 COMMANDS: Mapping[str, tuple[Command, str]] = {
     "status": (_main_of("status"), "how this node is"),
     "sync": (_main_of("memory_sync"), "fetch the active node's memory now"),
     "backup": (_main_of("backup"), "fetch a snapshot of T440's data now"),
     "rehearse": (_main_of("rehearsal"), "see that Joe would start here from the last good generation"),
     "memory": (memory, "list the generations of memory, or publish the newest"),
+    "config": (config, "check the gateway's configuration, or bring a good version back"),
 }
 
 EXPORTS: Mapping[str, tuple[Command, str]] = {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from .durable import write_json
@@ -12,19 +13,20 @@ from .job import JobFailed
 
 @dataclass(frozen=True)
 class Live:
-    """``served``: the newest own term in which the gateway has used the live tree. ``generation`` and ``content``: what
-    was last published into it, whole."""
+    """``served``: the newest own term in which the gateway has used the live tree. ``generation``: what was last
+    published into it. ``content``: what it was then. ``refused``: the sets that were not, as they are bad -> why."""
 
     served: int = 0
     generation: str | None = None
     content: str | None = None
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: Path) -> Live:
         """The record; a node that never published has none. Raises JobFailed."""
         try:
             raw = json.loads(path.read_text("utf-8"))
-            return cls(int(raw["served"]), raw["generation"], raw["content"])
+            return cls(int(raw["served"]), raw["generation"], raw["content"], dict(raw.get("refused", {})))
         except FileNotFoundError:
             return cls()
         except (OSError, ValueError, KeyError, TypeError) as error:

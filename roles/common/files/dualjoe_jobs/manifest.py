@@ -121,6 +121,11 @@ def _is_inside(path: str) -> bool:
     return not {"", ".", ".."} & set(parts) and "\0" not in path and path not in (NAME, NOTE)
 
 
+def sum_of_bytes(content: bytes) -> Sum:
+    """The size and SHA-256 of a file with this content."""
+    return len(content), hashlib.sha256(content).hexdigest()
+
+
 def sum_of(path: Path) -> Sum:
     """The size and SHA-256 of a file. Raises OSError."""
     digest = hashlib.sha256()

@@ -14,6 +14,7 @@ from dualjoe.selection import overlaps
 
 from . import pull
 from .capture import Capture
+from .config_guard import ConfigGuard
 from .copies import Copies
 from .job import JobFailed
 from .live import Live
@@ -28,6 +29,7 @@ class Memory:
     """What /etc/dualjoe/memory.json says, and where things are below ``root``. ``sentinel`` is a file that is there
     whenever the live memory is (its disk is mounted)."""
 
+    settings: Path
     root: Path
     source: pull.Settings
     sets: Sequence[MemorySet]
@@ -45,7 +47,7 @@ class Memory:
             policy = Policy.parse(raw["policy"])
             forget = [str(table) for table in raw["forget_tables"]]
             seconds = float(raw["publish_seconds"])
-            memory = cls(root, pull.Settings.parse(raw), sets, Path(raw["sentinel"]), forget, seconds, policy)
+            memory = cls(settings, root, pull.Settings.parse(raw), sets, Path(raw["sentinel"]), forget, seconds, policy)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise JobFailed(f"{settings}: {error!r}; run site.yml again") from error
         if len({each.name for each in sets}) < max(1, len(sets)):
@@ -72,6 +74,11 @@ class Memory:
     def capture(self) -> Capture:
         """The live memory as it was last copied to the exported tree."""
         return Capture(self.export, self.sets, self.forget_tables)
+
+    @property
+    def config_guard(self) -> ConfigGuard:
+        """Who judges a set with a gate; its settings are beside these. Raises JobFailed."""
+        return ConfigGuard.load(self.settings.with_name("config.json"), self.root.with_name("config"))
 
     def check_sentinel(self) -> None:
         """Raise JobFailed when the live memory is not there at all."""

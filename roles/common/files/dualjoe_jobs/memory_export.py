@@ -32,16 +32,20 @@ def prepare(memory: Memory, probe: Probe) -> dict[str, Any]:
     own = probe()  # before the copy: a term that begins meanwhile is not claimed for it
     memory.check_sentinel()
     captured_at = utc_now()
-    withheld = memory_gates.withheld(memory.sets)
+    passed = memory_gates.leaving(memory)
+    withheld = passed.withheld
     # Of a set that is withheld and was never copied this node says nothing.
     told = [each.name for each in memory.sets if each.name not in withheld or (memory.export / each.name).is_dir()]
     origin = {
         **{name: own[name] for name in ("node", "term", "epoch")},
         "base": Live.load(memory.live).content,
         "sets": told,
-        "withheld": withheld,
+        "withheld": dict(withheld),
     }
     copied = memory.capture.renew(captured_at, Deadline(memory.source.run_seconds).left, origin, withheld)
+    if any(copied.made.sums.get(path, sums) != sums for path, sums in passed.seen.items()):
+        memory.capture.index.unlink(missing_ok=True)  # what was copied was not looked at
+        raise JobFailed("the configuration was changed while the memory was copied; the next run has it")
     size = {"files": len(copied.made.sums), "bytes": copied.made.bytes}
     left_out = list(copied.left_out[:_NAMED])
     told_too = {"content": copied.content, "origin": origin, "left_out": left_out}

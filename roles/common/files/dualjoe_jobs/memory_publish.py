@@ -12,13 +12,13 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import generations, job, locks, manifest, own_guard
+from . import generations, job, locks, manifest, memory_gates, own_guard
 from .capture import share_file
 from .copies import named, next_name
 from .durable import sync_tree
@@ -48,7 +48,7 @@ def publish(memory: Memory, probe: Probe, granted: bool = False) -> Outcome:
             return Outcome("skipped", "this node is active")
         if own["gateway"]["state"] != "stopped":  # of a passive node, it was started by hand
             raise JobFailed(f"this node is {own['role']} and its gateway runs: nothing is published under it")
-        live = Live.load(memory.live)
+        live = replace(Live.load(memory.live), refused={})
         served = live.served if active else max(live.served, int(own["term"]))
         try:
             generation = generations.current(memory.copies.current)
@@ -56,11 +56,14 @@ def publish(memory: Memory, probe: Probe, granted: bool = False) -> Outcome:
                 return Outcome("skipped", "there is no generation yet")
             if generation.term <= served:
                 return Outcome("skipped", "this node's memory is the newest", generation.captured_at, live.generation)
-            _bring(memory, generation, live, deadline)
-            live = replace(live, generation=generation.name, content=generation.made.content)
+            refused = memory_gates.refused(memory, generation)
+            content = _bring(memory, generation, live, deadline, refused)
+            memory_gates.accepted(memory, generation, refused)
+            live = replace(live, generation=generation.name, content=content, refused=refused)
         finally:  # whatever came of it, the term at hand is served with what is there now
             replace(live, served=max(served, int(own["term"]))).store(memory.live)
-    return Outcome("ok", f"{generation.name} is published", generation.captured_at, generation.name)
+    but = f", but for {', '.join(refused)}, which is bad on this node" if refused else ""
+    return Outcome("ok", f"{generation.name} is published{but}", generation.captured_at, generation.name)
 
 
 @contextmanager
@@ -78,17 +81,22 @@ def _locked(memory: Memory, deadline: Deadline) -> Iterator[None]:
             os.close(copy)
 
 
-def _bring(memory: Memory, generation: Generation, live: Live, deadline: Deadline) -> None:
-    """Make the live memory what the generation has, after keeping what it may hold that exists nowhere else."""
+def _bring(memory: Memory, generation: Generation, live: Live, deadline: Deadline, refused: Collection[str]) -> str:
+    """Make the live memory what the generation has, after keeping what it may hold that exists nowhere else. Sets that
+    are ``refused`` stay as they are. Returns the content that the live memory has then."""
     memory.check_sentinel()
     found = memory.capture.renew(utc_now(), deadline.left)
-    sets = {each.name: each for each in memory.sets if each.name in generation.sets}
+    told = generation.sets.difference(refused)
+    sets = {each.name: each for each in memory.sets if each.name in told}
     wanted, there = generation.made.sums, found.made.sums
     gone = [path for path in there.keys() - wanted.keys() if path.partition("/")[0] in sets]
     new = [path for path, sums in wanted.items() if path.partition("/")[0] in sets and there.get(path) != sums]
     if not gone and not new:
-        return
-    _keep_divergent(memory, generation, live, found.content)
+        return found.content
+    doomed = {path.partition("/")[0] for path in (*gone, *new) if path in there}
+    if any(not sets[name].checked for name in doomed):  # of a configuration the good versions are kept elsewhere
+        _keep_divergent(memory, generation, live, found.content)
+    memory_gates.put_aside(memory, doomed)
     for path in gone:
         name, _, rest = path.partition("/")
         sets[name].remove(rest)
@@ -100,6 +108,19 @@ def _bring(memory: Memory, generation: Generation, live: Live, deadline: Deadlin
         for path in new
         for name, _, rest in [path.partition("/")]
     )
+    return _content_after(found.made, generation.made, sets)
+
+
+def _content_after(before: Manifest, brought: Manifest, sets: Collection[str]) -> str:
+    """The content of what was there, with these sets as they were brought."""
+    sums, modes = {}, {}
+    for made, taken in ((before, False), (brought, True)):
+        for path, one in made.sums.items():
+            if (path.partition("/")[0] in sets) == taken:
+                sums[path] = one
+                if path in made.modes:
+                    modes[path] = made.modes[path]
+    return Manifest("", sums, modes=modes).content
 
 
 def _keep_divergent(memory: Memory, generation: Generation, live: Live, content: str) -> None:

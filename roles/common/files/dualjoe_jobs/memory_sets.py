@@ -22,13 +22,14 @@ from .job import JobFailed
 
 _NAME = re.compile(r"^[a-z0-9][a-z0-9_-]*$")
 _CHUNK_BYTES = 1 << 20
+_GATES = (None, "config")
 _NEW = ".dualjoe-new"  # what is being written; a killed run may leave it, and the next replaces it
 
 
 @dataclass(frozen=True)
 class MemorySet:
-    """``path`` is in the live tree; a copy of the set lies in a folder called ``name``. ``checked`` names a check that
-    its live content must pass before it is exported (see memory_gates.py)."""
+    """``path`` is in the live tree; a copy of the set lies in a folder called ``name``. ``checked`` names the gate that
+    it has (see memory_gates.py)."""
 
     name: str
     path: Path
@@ -44,6 +45,8 @@ class MemorySet:
             raise ValueError(f"'{made.name}' is no name for a set")
         if not made.path.is_absolute():
             raise ValueError(f"{made.path} is no absolute path")
+        if made.checked not in _GATES:
+            raise ValueError(f"set {made.name} is to be checked as {made.checked!r}; there is only {_GATES[1]!r}")
         return made
 
     def walk(self) -> Iterator[tuple[str, os.stat_result]]:

@@ -20,7 +20,7 @@ from dualjoe.names import shown
 from dualjoe.trees import File, Pair
 from dualjoe.validation import CouldNotCheck, Report, in_short, judge
 
-from . import generations, job, locks, own_guard
+from . import generations, job, locks, memory_gates, own_guard
 from .copies import next_name
 from .generations import Generation
 from .job import JobFailed, Outcome
@@ -69,10 +69,12 @@ def sync(memory: Memory, probe: Probe, deadline: Deadline, accept_losses: bool =
     finally:
         copies.clear_stage()
     try:
+        refused = memory_gates.refused(memory, kept, ask=True)  # a publication does not wait for OpenClaw's own check
         publish(memory, probe)
     except (JobFailed, OSError) as error:
         return Outcome("failed", f"{kept.name} was fetched, and not published: {error}", *_of(kept))
-    return Outcome("ok", "; ".join([*told, *_not_had(reply)]), *_of(kept))
+    not_taken = [f"not published, as it is bad on this node: {name} ({why})" for name, why in refused.items()]
+    return Outcome("ok", "; ".join([*told, *_not_had(reply), *not_taken]), *_of(kept))
 
 
 def preview(memory: Memory, probe: Probe, deadline: Deadline) -> Preview:

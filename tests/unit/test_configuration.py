@@ -1,0 +1,243 @@
+"""What makes a configuration bad, what does not, and that no secret is ever told."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dualjoe.configuration import Rules, check, difference, hidden, secrets
+from hypothesis import given, settings, strategies
+
+ROOT = Path(__file__).resolve().parents[2]
+DEFAULTS = yaml.safe_load((ROOT / "roles/config_guard/defaults/main.yml").read_text(encoding="utf-8"))
+RULES = Rules(frozenset(DEFAULTS["config_guard_sentinels"]), frozenset({"T", "B", "HOME"}))
+
+# As it stands in OpenClaw's documentation, by hand and with a comment.
+MINIMAL = b"""
+// the gateway of Joe
+{gateway:{mode:"local",port:18789,bind:"loopback",auth:{mode:"token",token:"${T}"}},discovery:{mdns:{mode:"off"}},
+  channels:{telegram:{enabled:true,botToken:"${B}",apiRoot:"http://127.0.0.1:18081",dmPolicy:"open",allowFrom:["*"]}}}
+"""
+BOT, TOKEN, KEY = (
+    "7000000001:AAH-not-a-real-one-0123456789abcde",
+    "gw-0f9a8b7c6d5e4f3a2b1c",
+    "sk-or-v1-9b74c9897bac770f",
+)
+FULL: dict[str, Any] = {
+    "gateway": {"mode": "local", "port": 18789, "auth": {"mode": "token", "token": TOKEN}},
+    "channels": {"telegram": {"enabled": True, "botToken": BOT, "allowFrom": ["*"], "dmPolicy": "open"}},
+    "models": {"providers": {"router": {"apiKey": KEY, "baseUrl": "https://router.example", "maxTokens": 4096}}},
+    "agents": {"defaults": {"workspace": "${HOME}/workspace", "contextTokens": 20000}},
+    "session": {"mainKey": "main", "tokenFile": "/srv/token"},
+}
+
+
+def text(tree: Any) -> bytes:
+    return json.dumps(tree, indent=2).encode()
+
+
+def changed(change: Callable[[dict[str, Any]], object]) -> bytes:
+    tree = copy.deepcopy(FULL)
+    change(tree)
+    return text(tree)
+
+
+def rules_of(content: bytes | None, good: bytes | None = None, **how: Any) -> list[tuple[str, str]]:
+    return [(each.rule, each.path) for each in check(content, good, RULES, **how)]
+
+
+def telegram(**values: Any) -> Callable[[dict[str, Any]], object]:
+    return lambda tree: tree["channels"]["telegram"].update(values)
+
+
+@pytest.mark.parametrize(
+    ("content", "good"),
+    [
+        pytest.param(MINIMAL, None, id="the minimal one"),
+        pytest.param(MINIMAL, MINIMAL, id="the same as before"),
+        pytest.param(text(FULL), None, id="a full one"),
+        pytest.param(changed(telegram(botToken="7000000001:another")), text(FULL), id="a rotated token"),
+        pytest.param(changed(telegram(botToken="${B}")), text(FULL), id="a token moved to the environment"),
+        pytest.param(
+            changed(telegram(botToken={"source": "file", "provider": "vault", "id": "/bot"})),
+            text(FULL),
+            id="a token moved to a SecretRef",
+        ),
+        pytest.param(
+            changed(lambda tree: tree["channels"].update(telegram={"accounts": {"joe": {"botToken": BOT}}})),
+            text(FULL),
+            id="a token that is somewhere else now",
+        ),
+        pytest.param(
+            changed(lambda tree: tree.update(channels={"$include": "./channels.json5"})),
+            text(FULL),
+            id="settings that another file brings in",
+        ),
+        pytest.param(changed(telegram(prefix="$${NOT_A_VARIABLE}")), text(FULL), id="an escaped variable"),
+        pytest.param(
+            changed(lambda tree: tree.update(env={"vars": {"MINE": "x"}, "OTHER": "y"}, a="${MINE}", b="${OTHER}")),
+            text(FULL),
+            id="variables of the file's own",
+        ),
+        pytest.param(
+            changed(lambda tree: tree.update(env={"shellEnv": {"enabled": True}}, a="${FROM_THE_SHELL}")),
+            text(FULL),
+            id="variables of a login shell",
+        ),
+        pytest.param(
+            changed(lambda tree: tree["gateway"].update(remote={"token": TOKEN})), text(FULL), id="one token used twice"
+        ),
+        pytest.param(
+            text({"a": {"token": "x", "b": "1"}}), b"{a:{token:'x'}, c:'broken", id="a last good one that is bad"
+        ),
+        pytest.param(b"/*" + b" long comments " * 999 + b"*/" + text(FULL), text(FULL), id="comments that come"),
+        pytest.param(text(FULL), b"/*" + b" long comments " * 999 + b"*/" + text(FULL), id="comments that go"),
+        pytest.param(
+            b"\xef\xbb\xbf" + text(FULL).replace(b"\n", b"\r\n"), text(FULL), id="Windows line ends, with a mark"
+        ),
+    ],
+)
+def test_good(content: bytes, good: bytes | None) -> None:
+    assert check(content, good, RULES) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        pytest.param(None, ("missing", "openclaw.json"), id="no file"),
+        pytest.param(b"", ("empty", "openclaw.json"), id="no bytes"),
+        pytest.param(b" \n", ("empty", "openclaw.json"), id="a line"),
+        pytest.param(b"{}\n", ("empty", "openclaw.json"), id="no settings"),
+        pytest.param(b"\0" * 512, ("nul", "openclaw.json"), id="NUL"),
+        pytest.param(text(FULL)[:100] + b"\xff\xfe" + text(FULL)[100:], ("encoding", "openclaw.json"), id="no UTF-8"),
+        pytest.param(text(FULL)[:200], ("parse", "openclaw.json"), id="cut off"),
+        pytest.param(b"[1]", ("parse", "openclaw.json"), id="a list"),
+        pytest.param(b"REDACTED", ("parse", "openclaw.json"), id="a word"),
+        pytest.param(text(FULL) * 2, ("parse", "openclaw.json"), id="twice"),
+        pytest.param(changed(telegram(botToken="${NOBODY}")), ("unset", "channels.telegram.botToken"), id="unset"),
+        pytest.param(
+            changed(telegram(botToken={"source": "env", "provider": "default", "id": "NOBODY"})),
+            ("unset", "channels.telegram.botToken.id"),
+            id="unset by a SecretRef",
+        ),
+        pytest.param(changed(telegram(botToken="")), ("vanished", "channels.telegram.botToken"), id="an empty token"),
+        pytest.param(
+            changed(telegram(botToken=None)), ("vanished", "channels.telegram.botToken"), id="null for a token"
+        ),
+        pytest.param(changed(lambda tree: tree.pop("channels")), ("vanished", "channels.telegram.botToken"), id="gone"),
+        pytest.param(
+            changed(lambda tree: [tree.pop(name) for name in ("agents", "session", "channels")]),
+            ("shrunk", "openclaw.json"),
+            id="shrunk",
+        ),
+    ],
+)
+def test_bad(content: bytes | None, found: tuple[str, str]) -> None:
+    assert found in rules_of(content, text(FULL))
+
+
+@pytest.mark.parametrize("sentinel", DEFAULTS["config_guard_sentinels"])
+@pytest.mark.parametrize("written", ["{}", "  {}\n"])
+def test_every_sentinel_is_found_as_a_whole_value(sentinel: str, written: str) -> None:
+    content = changed(telegram(botToken=written.format(sentinel)))
+    for good in (None, text(FULL)):
+        assert rules_of(content, good) == [("sentinel", "channels.telegram.botToken")]
+    inside = changed(telegram(greeting=f"I write {sentinel} where a secret was."))
+    assert rules_of(inside) == []
+
+
+def test_the_article_s_incident() -> None:
+    """All tokens replaced by one placeholder, known or not."""
+
+    def replace(tree: dict[str, Any], by: str) -> None:
+        tree["gateway"]["auth"]["token"] = tree["channels"]["telegram"]["botToken"] = by
+        tree["models"]["providers"]["router"]["apiKey"] = by
+
+    kept = rules_of(changed(lambda tree: replace(tree, "placeholder-kept")), text(FULL))
+    assert {rule for rule, _ in kept} == {"sentinel", "same"}
+    assert len(kept) == 4
+    other = changed(lambda tree: replace(tree, "<your token here>"))
+    assert rules_of(other, text(FULL)) == [("same", "openclaw.json")]
+    assert rules_of(other, text(FULL), accept_losses=True) == [("same", "openclaw.json")], "it is no loss"
+
+
+def test_losses_can_be_meant() -> None:
+    content = changed(lambda tree: [tree.pop(name) for name in ("agents", "session", "channels")])
+    assert {rule for rule, _ in rules_of(content, text(FULL))} == {"vanished", "shrunk"}
+    assert rules_of(content, text(FULL), accept_losses=True) == []
+
+
+def test_the_share_that_may_go_is_a_setting() -> None:
+    content = changed(lambda tree: tree.pop("session"))
+    assert check(content, text(FULL), Rules(environment=RULES.environment, shrunk_share=0.05))[0].rule == "shrunk"
+    assert rules_of(content, text(FULL)) == []
+
+
+def test_secrets_are_known_by_name_or_as_variables() -> None:
+    named = {".".join(path) for path in secrets(FULL)}
+    assert named == {"gateway.auth.token", "channels.telegram.botToken", "models.providers.router.apiKey"}
+    others = {
+        "headers": {"X-Api-Key": "a", "Authorization": "b"},
+        "tokens": ["c"],
+        "anything": "${D}",
+        "PRIVATE_KEY": "e",
+    }
+    assert set(secrets(others).values()) == {"a", "b", "c", "${D}", "e"}
+
+
+VALUES = strategies.text(alphabet="abcdefABCDEF0123456789:-_", min_size=8, max_size=40).filter(
+    lambda value: value not in json.dumps(FULL)
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(strategies.lists(VALUES, min_size=3, max_size=3, unique=True), strategies.integers(0), strategies.booleans())
+def test_no_secret_is_ever_told(values: list[str], cut: int, whole: bool) -> None:
+    """Neither of a whole configuration nor of one that is cut off anywhere, also in the middle of a secret."""
+    old, new, key = values
+
+    def put(tree: dict[str, Any]) -> None:
+        tree["channels"]["telegram"]["botToken"] = new
+        tree["gateway"]["auth"]["token"] = ""
+        tree["models"]["providers"]["router"]["apiKey"] = key
+        tree["note"] = f"the token is {new}, the proxy http://joe:{key}@proxy.example"
+        tree["other"] = "${NOBODY}"
+
+    good = changed(telegram(botToken=old))
+    content = changed(put)
+    content = content if whole else content[: cut % len(content)]
+    told = [*map(str, check(content, good, RULES)), *difference(good, content, ("before", "now"))]
+    assert told
+    for value in values:
+        assert value not in "\n".join(told)
+
+
+def test_a_diff_tells_which_secret_is_another() -> None:
+    good = text({"a": {"token": "first-token"}, "b": {"token": "second-token"}, "port": 1})
+    content = text({"a": {"token": "second-token"}, "b": {"token": "third-token"}, "port": 2})
+    assert difference(good, content, ("good", "live"))[3:] == [
+        "-a.token = <secret 1>",
+        "-b.token = <secret 2>",
+        "-port = 1",
+        "+a.token = <secret 2>",
+        "+b.token = <secret 3>",
+        "+port = 2",
+    ]
+    assert difference(good, good, ("good", "live")) == []
+
+
+def test_a_message_of_the_command_loses_its_secrets() -> None:
+    assert hidden(f"expected a number, received {BOT}", text(FULL)) == "expected a number, received <secret>"
+    assert hidden("as it is", b"{") == "as it is"
+
+
+def test_strange_keys_do_no_harm() -> None:
+    content = text({"a\n\u202e": {"token": "REDACTED"}})
+    assert [str(each) for each in check(content, None, RULES)] == [
+        "a\\n\\u202e.token: has a placeholder where its value belongs (sentinel)"
+    ]
