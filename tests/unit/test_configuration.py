@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from dualjoe.configuration import Rules, check, difference, hidden, secrets
+from dualjoe.configuration import Rules, carried_over, check, difference, hidden, secrets
 from hypothesis import given, settings, strategies
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -241,3 +241,40 @@ def test_strange_keys_do_no_harm() -> None:
     assert [str(each) for each in check(content, None, RULES)] == [
         "a\\n\\u202e.token: has a placeholder where its value belongs (sentinel)"
     ]
+
+
+@pytest.mark.parametrize(
+    ("live", "applied", "asked", "wanted"),
+    [
+        pytest.param({"a": 1, "joe": 2}, {"a": 1}, {"a": 3}, {"a": 3, "joe": 2}, id="changed"),
+        pytest.param({"a": 1, "joe": 2}, {"a": 1}, {"a": 1, "b": 3}, {"a": 1, "joe": 2, "b": 3}, id="new"),
+        pytest.param({"a": 1, "b": 2, "joe": 2}, {"a": 1, "b": 2}, {"a": 1}, {"a": 1, "joe": 2}, id="gone"),
+        pytest.param({"a": 5}, {"a": 1, "b": 2}, {"a": 1, "b": 3}, {"a": 5, "b": 3}, id="what joe changed stays"),
+        pytest.param({"a": 5}, {"a": 1}, {"a": 3}, {"a": 3}, id="what both changed is asked for"),
+        pytest.param({}, {"a": 1, "b": 2}, {"a": 1, "b": 3}, {"a": 1, "b": 3}, id="an empty one is replaced"),
+        pytest.param({"x": 1}, {"a": 1, "b": 2}, {"a": 1, "b": 3}, {"x": 1, "b": 3}, id="what joe removed stays away"),
+        pytest.param(
+            {"t": {"token": "mine", "on": True}},
+            {"t": {"token": "old", "dm": "open"}, "l": [1]},
+            {"t": {"token": "old", "dm": "pairing"}, "l": [1, 2]},
+            {"t": {"token": "mine", "on": True, "dm": "pairing"}, "l": [1, 2]},
+            id="deeper",
+        ),
+        pytest.param({"t": {"joe": 1}}, {}, {"t": {"a": 1}}, {"t": {"a": 1}}, id="nothing was applied"),
+        pytest.param({"t": {"joe": 1}}, {"s": 1}, {"s": 1, "t": {"a": 1}}, {"s": 1, "t": {"joe": 1, "a": 1}}, id="new"),
+        pytest.param({"t": "x"}, {"t": {"a": 1}}, {"t": {"a": 1}, "u": 1}, {"t": "x", "u": 1}, id="another kind"),
+    ],
+)
+def test_what_the_inventory_changed_arrives_and_what_joe_set_stays(
+    live: Any, applied: Any, asked: Any, wanted: Any
+) -> None:
+    if "s" in asked:
+        live = {**live, "s": 1}
+    assert carried_over(text(live), text(applied), asked) == wanted
+    assert carried_over(text(wanted), text(asked), asked) == wanted, "once more changes nothing"
+
+
+def test_over_a_broken_configuration_goes_what_is_asked_for() -> None:
+    assert carried_over(b"{", b"{a:1}", {"a": 1}) == {"a": 1}
+    assert carried_over(None, b"{a:1}", {"a": 1}) == {"a": 1}
+    assert carried_over(b"{b:1}", None, {"a": 1}) == {"a": 1}

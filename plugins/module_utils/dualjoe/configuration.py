@@ -208,6 +208,27 @@ def _shrunk(tree: Mapping[str, Any], before: Mapping[str, Any], rules: Rules) ->
         yield _error("shrunk", NAME, f"has {now} settings, and had {then}")
 
 
+def carried_over(content: bytes | None, applied: bytes | None, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with what has changed between the one that was ``applied`` and the one that is ``asked`` for.
+    What else was set in it stays. Where one of the two cannot be read, it is what is asked for."""
+    try:
+        live, before = _tree(content), _tree(applied)
+    except _Bad:
+        return dict(asked)
+    return _with_changes(live, before, asked)
+
+
+def _with_changes(live: Mapping[str, Any], before: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    made = {key: value for key, value in live.items() if key in asked or key not in before}
+    for key, value in asked.items():
+        here, then = live.get(key), before.get(key, {})
+        if isinstance(here, dict) and isinstance(then, dict) and isinstance(value, dict):
+            made[key] = _with_changes(here, then, value)
+        elif key not in before or then != value:
+            made[key] = value
+    return made
+
+
 def hidden(text: str, content: bytes | None) -> str:
     """``text`` without the secrets of a configuration."""
     try:
