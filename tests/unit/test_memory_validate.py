@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import sqlite3
@@ -15,7 +16,12 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.dualjoe.ha.plugins.modules import memory_validate
 from dualjoe.rules import RULES
 from dualjoe_jobs import validate_command
-from memory_pair import Node
+from memory_pair import Node, Pair
+
+
+@pytest.fixture(autouse=True)
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
 
 
 @pytest.fixture
@@ -87,7 +93,7 @@ def test_the_node_s_policy_counts_and_goes_after_what_is_said(node: Node, capsys
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--rule", "nulls=off"], "--rule: rules has no nulls; there are: kind, empty"),
+        (["--rule", "nulls=off"], "--rule: rules has no nulls; there are: manifest, kind, empty"),
         (["--rule", "nul"], "--rule: say it as NAME=SEVERITY"),
         (["--rule", "nul=bad"], "rules.nul is 'bad'; it can be: error, warning, off"),
         (["--policy", "nowhere.json"], "nowhere.json: No such file"),
@@ -126,6 +132,32 @@ def test_help_lists_the_rules(capsys: pytest.CaptureFixture[str]) -> None:
         validate_command.main(["--help"])
     told = " ".join(capsys.readouterr().out.split())
     assert all(f"{name} {rule.severity} {rule.finds}" in told for name, rule in RULES.items())
+
+
+def test_a_generation_is_compared_with_its_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pair = Pair(tmp_path)
+    pair.a.put("workspace/memory/a.md", "eleven geese")
+    pair.a.put("workspace/memory/b.md", "x")
+    assert pair.b.sync() == 0
+    here = pair.b.current.resolve()
+    assert command(pair.b.settings, str(here)) == 0
+    (here / "workspace/memory/a.md").chmod(0o600)
+    (here / "workspace/memory/a.md").write_text("eleven heese")  # a bit that flipped
+    (here / "workspace/memory/b.md").rename(here / "workspace/memory/c.md")
+    capsys.readouterr()
+    assert command(pair.b.settings, str(here)) == 1
+    assert [line.partition(": ")[2] for line in capsys.readouterr().out.splitlines()][:3] == [
+        "workspace/memory/a.md: is not what the manifest says (manifest)",
+        "workspace/memory/c.md: does not belong: the manifest does not have it (manifest)",
+        "workspace/memory/b.md: is missing, and the manifest has it (manifest)",
+    ]
+    for damage, says in (("{", "manifest.json: Expecting"), ("{}", "manifest.json: makes no sense")):
+        (here / "manifest.json").write_text(damage)
+        assert command(pair.b.settings, str(here)) == 1
+        assert says in capsys.readouterr().out
+    (here / "manifest.json").unlink()
+    assert command(pair.b.settings, str(here)) == 1
+    assert "manifest.json: is missing (manifest)" in capsys.readouterr().out
 
 
 # The module

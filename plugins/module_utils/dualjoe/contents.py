@@ -6,6 +6,7 @@ Text is asked for damage, not for style. It may be in any language and form.
 from __future__ import annotations
 
 import codecs
+import hashlib
 import json
 import os
 import re
@@ -272,6 +273,15 @@ def missing_parts(path: str, wanted: KeyFile) -> Iterator[Fault]:
     for key in wanted.front_matter:
         if key not in keys:
             yield Fault("schema", 1, f"has no {key!r} in its front matter")
+
+
+def sha256_of(path: str) -> str:
+    """The sum of a file's bytes. Raises OSError."""
+    digest = hashlib.sha256()
+    with open(os.open(path, _FLAGS), "rb", buffering=0) as file:
+        while block := file.read(BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def was_cut(path: str, before: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
 
@@ -22,6 +23,11 @@ class NeedsExtension(sqlite3.OperationalError):
 def sidecars(path: Path) -> list[Path]:
     """What SQLite may keep beside a database."""
     return [path.with_name(path.name + end) for end in SIDECARS if len(os.fsencode(path.name + end)) <= _NAME_BYTES]
+
+
+def is_sidecar(name: str, names: Collection[str]) -> bool:
+    """Whether a file is what SQLite keeps beside another; ``names`` are those in its folder."""
+    return any(name.endswith(end) and name[: -len(end)] in names for end in SIDECARS)
 
 
 def is_database(path: Path) -> bool:

@@ -29,6 +29,7 @@ class Rule(NamedTuple):
 
 
 RULES: Mapping[str, Rule] = {
+    "manifest": Rule("error", "a file of a generation that is missing, added or not what the manifest says"),
     "kind": Rule("error", "a symbolic link, FIFO, socket or device"),
     "empty": Rule("error", "a key file, or a file named as a database, with no bytes"),
     "nul": Rule("error", "NUL bytes in a text file, as a disk leaves them after a power cut"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import json
 import os
 import stat
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ from typing import NamedTuple, Optional
 from . import databases
 from .selection import Selection
 
-_RECORDS = frozenset({"manifest.json", "meta.json"})  # at the top of a generation: about the memory, not of it
+_MANIFEST, _NOTE = "manifest.json", "meta.json"  # at the top of a generation: about the memory, not of it
+_RECORDS = frozenset({_MANIFEST, _NOTE})
 
 
 class File(NamedTuple):
@@ -36,6 +38,17 @@ class Tree:
     name: str = ""
     selection: Selection | None = None
 
+    def sums(self) -> dict[str, str] | None:
+        """Of a generation, the SHA-256 of each file by its manifest. Raises OSError; ValueError for a bad manifest."""
+        if self.selection is not None or not os.path.isfile(os.path.join(self.root, _NOTE)):
+            return None
+        with open(os.path.join(self.root, _MANIFEST), encoding="utf-8") as file:
+            raw = json.load(file)
+        try:
+            return {str(each["path"]): str(each["sha256"]) for each in raw["files"]}
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"makes no sense: {error!r}") from error
+
     def walk(self) -> Iterator[File]:
         """Everything that is no folder, sorted by name. Raises OSError."""
         status = os.stat(self.root)
@@ -47,20 +60,18 @@ class Tree:
     def _walk(self, folder: str, above: str) -> Iterator[File]:
         try:
             with os.scandir(folder) as listing:
-                entries = [
-                    (each.name + "/" if each.is_dir(follow_symlinks=False) else each.name, each) for each in listing
-                ]
+                entries = [(each.name + "/" * each.is_dir(follow_symlinks=False), each) for each in listing]
         except FileNotFoundError:
             if not above:
                 raise
             return  # it went away meanwhile
-        names = {name for name, _ in entries} if self.selection else set()
+        names = {name for name, _ in entries}
         for name, entry in sorted(entries, key=lambda each: each[0]):  # with its slash: the order of whole paths
             path = above + name
             if name.endswith("/"):
                 if self.selection is None or self.selection.enters(path[:-1]):
                     yield from self._walk(entry.path, path)
-            elif (above or name not in _RECORDS) if self.selection is None else self._takes(path, name, names, entry):
+            elif self._takes(path, entry, names):
                 try:
                     status = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:
@@ -68,12 +79,12 @@ class Tree:
                 whole = f"{self.name}/{path}" if self.name else path
                 yield File(whole, entry.path, status.st_size, stat.S_ISREG(status.st_mode))
 
-    def _takes(self, path: str, name: str, names: set[str], entry: os.DirEntry[str]) -> bool:
-        """Whether a sync would copy the live file."""
-        beside = any(name.endswith(end) and name[: -len(end)] in names for end in databases.SIDECARS)
-        return (
-            bool(self.selection and self.selection.takes(path)) and not beside and entry.is_file(follow_symlinks=False)
-        )
+    def _takes(self, path: str, entry: os.DirEntry[str], names: set[str]) -> bool:
+        """Whether a file is of the tree; of a set's folder, whether a sync would copy it."""
+        if self.selection is None:
+            return path not in _RECORDS
+        is_plain = entry.is_file(follow_symlinks=False)
+        return is_plain and self.selection.takes(path) and not databases.is_sidecar(entry.name, names)
 
 
 def paired(now: Iterator[File], before: Iterator[File]) -> Iterator[Pair]:

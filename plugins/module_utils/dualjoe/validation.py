@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,23 +90,43 @@ def validate(tree: Path | Tree, previous: Path | Tree | None = None, policy: Pol
     now, before = (Tree(str(one)) if isinstance(one, Path) else one for one in (tree, previous))
     assert now is not None
     pairs = ((file, None) for file in now.walk()) if before is None else paired(now.walk(), before.walk())
-    return judge(now.root, pairs, policy)
+    look = _Look(policy)
+    with _reading(now.root):
+        look.sums = _sums(now, look)
+        for one, two in pairs:
+            look.at(one, two)
+    return look.report(now.root)
+
+
+def _sums(tree: Tree, look: _Look) -> dict[str, str] | None:
+    try:
+        return tree.sums()
+    except FileNotFoundError:
+        look.add("manifest.json", [Fault("manifest", 0, "is missing")])
+    except ValueError as error:
+        look.add("manifest.json", [Fault("manifest", 0, str(error))])
+    return None
 
 
 def judge(tree: str, pairs: Iterable[Pair], policy: Policy, unchanged: Collection[str] = frozenset()) -> Report:
     """Check the files of ``tree``, each beside what it was in the last good tree.
 
-    Of ``unchanged`` files, which were found good under the same policy, the contents are not read. Raises
-    CouldNotCheck.
+    Of ``unchanged`` files, which were found good under the same policy, the contents are not read. Whoever calls this
+    has compared the tree with its manifest. Raises CouldNotCheck.
     """
     look = _Look(policy)
-    try:
+    with _reading(tree):
         for now, before in pairs:
             look.at(now, before, unchanged)
+    return look.report(tree)
+
+
+@contextmanager
+def _reading(tree: str) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise CouldNotCheck(f"{_shown(error.filename or tree)}: {error.strerror or error}") from error
-    look.at_the_whole()
-    return Report(_shown(tree), look.files, look.bytes, tuple(look.findings))
 
 
 def _shown(path: object) -> str:
@@ -123,6 +144,9 @@ class _Look:
         self.had = self.lost = 0  # files of the last good tree; those of them that are gone or without a byte
         self.had_in: Counter[str] = Counter()  # by folder at the top
         self.has_in: set[str] = set()
+        self.sums: dict[str, str] | None = (
+            None  # of a generation that is to be compared with its manifest: what is left
+        )
         self.missing = {each.path: each for each in policy.schema if each.required}
 
     def add(self, name: str, faults: Iterable[Fault]) -> None:
@@ -131,7 +155,7 @@ class _Look:
             if severity != "off":
                 self.findings.append(Finding(rule, severity, _shown(name), line, message))
 
-    def at(self, now: File | None, before: File | None, unchanged: Collection[str]) -> None:
+    def at(self, now: File | None, before: File | None, unchanged: Collection[str] = frozenset()) -> None:
         """Look at one file and at what it was."""
         if before:
             self.had += 1
@@ -166,6 +190,8 @@ class _Look:
         if not plain:
             self.add(name, [Fault("kind", 0, "is neither file nor folder")])
             return
+        if self.sums is not None:
+            self._compare(now, self.sums.pop(name, None))
         if not size and (key or contents.suffix_of(name) in _DATABASE):
             self.add(name, [Fault("empty", 0, "has no bytes")])
         else:
@@ -178,6 +204,12 @@ class _Look:
             self.add(name, self._schema_faults(now))
         if before and size < before.size:
             self.add(name, self._losses(now, before, key))
+
+    def _compare(self, now: File, wanted: str | None) -> None:
+        if wanted is None:
+            self.add(now.name, [Fault("manifest", 0, "does not belong: the manifest does not have it")])
+        elif contents.sha256_of(now.path) != wanted:
+            self.add(now.name, [Fault("manifest", 0, "is not what the manifest says")])
 
     def _schema_faults(self, now: File) -> Iterator[Fault]:
         for wanted in self.policy.schema:
@@ -196,8 +228,15 @@ class _Look:
         if contents.is_text(now.name) and now.size and contents.was_cut(now.path, before.path):
             yield Fault("truncated", 0, f"ends in the middle of a line: {now.size} of {before.size} bytes are left")
 
-    def at_the_whole(self) -> None:
+    def report(self, tree: str) -> Report:
+        """All that was found."""
+        self._at_the_whole()
+        return Report(_shown(tree), self.files, self.bytes, tuple(self.findings))
+
+    def _at_the_whole(self) -> None:
         """What only shows when all files were seen."""
+        for path in self.sums or ():
+            self.add(path, [Fault("manifest", 0, "is missing, and the manifest has it")])
         for path in self.missing:
             self.add(path, [Fault("schema", 0, "is missing, and is required")])
         if self.had and not self.files:

@@ -66,7 +66,11 @@ class MemorySet:
             if entry.is_dir(follow_symlinks=False):
                 if self.selection.enters(path):
                     yield from self._walk(folder / entry.name, path + "/")
-            elif self.selection.takes(path) and not _is_sidecar(entry.name, names) and not entry.name.endswith(_NEW):
+            elif (
+                self.selection.takes(path)
+                and not databases.is_sidecar(entry.name, names)
+                and not entry.name.endswith(_NEW)
+            ):
                 try:
                     status = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:  # it went away meanwhile
@@ -124,10 +128,6 @@ def real_folder(root: Path, path: str, mode: int) -> Path:
             folder.unlink()
         folder.mkdir(mode=mode, exist_ok=True)
     return folder
-
-
-def _is_sidecar(name: str, names: set[str]) -> bool:
-    return any(name.endswith(end) and name[: -len(end)] in names for end in databases.SIDECARS)
 
 
 def _remove_folder(folder: Path) -> None:
