@@ -11,7 +11,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv tools docker images demo demo-down test lint types unit simulate simulate-mutants molecule chaos bench-takeover lock docs clean
+.PHONY: help venv tools docker images demo demo-down test lint types unit simulate simulate-mutants molecule chaos bench-takeover bench-validate lock docs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ chaos: venv images ## every fault on the three machines, ROUNDS=5 times; FAULTS=
 
 bench-takeover: venv images ## seconds without service, beside keepalived and Pacemaker: GATEWAY=stand-in or real, BENCH='--rounds 3'
 	@$(BIN)/python bench/takeover.py --gateway $(GATEWAY) $(BENCH)
+
+bench-validate: venv ## validate_memory beside sha256sum of the same tree: BENCH='--files 1000 --megabytes 0'
+	@$(BIN)/python bench/validate.py $(BENCH)
 
 lock: ## lock the Python dependencies again, with hashes
 	@$(PYTHON) -m venv .cache/lock

@@ -256,6 +256,23 @@ def test_a_database_that_lost_its_rows(tmp_path: Path, now: dict[str, int], expe
     assert [(finding.rule, finding.severity) for finding in report.findings] == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "now", "rule"),
+    [
+        ("a.sqlite", b"\0" * 4096, "nul"),
+        ("a.sqlite", b"", "empty"),
+        ("a.sqlite", b"geese", "database"),
+        ("index", b"\0" * 4096, "database"),
+        ("index", b"", "database"),
+    ],
+)
+def test_what_was_a_database_still_is_one(tmp_path: Path, name: str, now: bytes, rule: str) -> None:
+    database(tmp_path / "last" / name, {"notes": 1})
+    fill(tmp_path / "last", {"a.md": "x"})
+    fill(tmp_path / "now", {"a.md": "x", name: now})
+    assert rules(tmp_path / "now", tmp_path / "last") == [(rule, name, 0)]
+
+
 def test_the_message_names_the_tables_and_the_share_is_a_limit(tmp_path: Path) -> None:
     database(tmp_path / "last/a.sqlite", {"notes": 100})
     database(tmp_path / "now/a.sqlite", {"notes": 40})
@@ -366,7 +383,9 @@ def test_the_report_is_json_and_names_the_place(tmp_path: Path) -> None:
 
 def test_one_file_can_be_checked(tmp_path: Path) -> None:
     fill(tmp_path, {"MEMORY.md": b"\0"})
-    assert rules(tmp_path / "MEMORY.md") == [("nul", "MEMORY.md", 1)]
+    (tmp_path / "link.md").symlink_to("MEMORY.md")
+    for name in ("MEMORY.md", "link.md"):
+        assert rules(tmp_path / name) == [("nul", name, 1)]
 
 
 def test_what_is_not_there_could_not_be_checked(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ BLOCK_BYTES = 1 << 16
 _DOCUMENT = 1 << 22  # characters of JSON, in all or in a line of JSONL; of a longer one only the ends are looked at
 _BAD_LINES_SHARE = 0.01
 _TEXT = frozenset({".md", ".txt", ".json", ".jsonl", ".yaml", ".yml"})
+_DATABASE = frozenset({".sqlite", ".sqlite3", ".db"})
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _KEY = re.compile(r"^[\w-]+\s*:")
 _CLOSED = re.compile(r"^(?:---|\.\.\.)\s*$", re.MULTILINE)
@@ -44,13 +45,18 @@ def suffix_of(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
 
+def is_named_database(name: str) -> bool:
+    """Whether a file's name says that it is a database; others have such names, too."""
+    return suffix_of(name) in _DATABASE
+
+
 def is_text(name: str) -> bool:
     """Whether a file's name says that it is text."""
     return suffix_of(name) in _TEXT
 
 
 def look(path: str) -> Sequence[Fault] | None:
-    """What is wrong with a text file; nothing is with others. None: it is an SQLite file. Raises OSError."""
+    """What is wrong with a file, or None for an SQLite file: that is looked at by SQLite. Raises OSError."""
     suffix = suffix_of(path)
     descriptor = os.open(path, _FLAGS)
     try:
@@ -58,7 +64,8 @@ def look(path: str) -> Sequence[Fault] | None:
         if head.startswith(databases.HEADER):
             return None
         if suffix not in _TEXT:
-            return ()
+            is_blank = suffix in _DATABASE and bool(head) and not head.strip(b"\0")
+            return (Fault("nul", 0, "begins with NUL bytes, as no database does"),) if is_blank else ()
         rest = iter(lambda: os.read(descriptor, BLOCK_BYTES), b"") if len(head) == BLOCK_BYTES else ()
         return _look_at_text(chain((head,), rest), suffix, path)
     finally:

@@ -55,7 +55,8 @@ class Tree:
         if stat.S_ISDIR(status.st_mode):
             yield from self._walk(self.root, "")
         else:
-            yield File(os.path.basename(self.root), self.root, status.st_size, stat.S_ISREG(status.st_mode))
+            path = os.path.realpath(self.root)
+            yield File(os.path.basename(self.root), path, status.st_size, stat.S_ISREG(status.st_mode))
 
     def _walk(self, folder: str, above: str) -> Iterator[File]:
         try:

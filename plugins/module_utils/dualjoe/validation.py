@@ -19,7 +19,6 @@ from .contents import Fault
 from .rules import BUILT_IN, Policy
 from .trees import File, Pair, Tree, paired
 
-_DATABASE = frozenset({".sqlite", ".sqlite3", ".db"})
 _FEW_ROWS = 10  # a table with fewer tells nothing when they go
 
 
@@ -144,9 +143,7 @@ class _Look:
         self.had = self.lost = 0  # files of the last good tree; those of them that are gone or without a byte
         self.had_in: Counter[str] = Counter()  # by folder at the top
         self.has_in: set[str] = set()
-        self.sums: dict[str, str] | None = (
-            None  # of a generation that is to be compared with its manifest: what is left
-        )
+        self.sums: dict[str, str] | None = None  # by a generation's manifest, of the files that were not seen yet
         self.missing = {each.path: each for each in policy.schema if each.required}
 
     def add(self, name: str, faults: Iterable[Fault]) -> None:
@@ -192,12 +189,16 @@ class _Look:
             return
         if self.sums is not None:
             self._compare(now, self.sums.pop(name, None))
-        if not size and (key or contents.suffix_of(name) in _DATABASE):
+        # Text was no database, and is read on its own.
+        was_database = not contents.is_text(name) and _was_database(before)
+        if not size and (key or contents.is_named_database(name)):
             self.add(name, [Fault("empty", 0, "has no bytes")])
         else:
             faults = contents.look(path)
             if faults is None:
-                faults = tuple(_database_faults(path, before, self.policy.limits.rows_share))
+                faults = tuple(_database_faults(path, before if was_database else None, self.policy.limits.rows_share))
+            elif was_database and not faults:
+                faults = (Fault("database", 0, "is no database any more"),)
             if faults:
                 self.add(name, faults)
         if key and size:
@@ -249,6 +250,10 @@ class _Look:
             self.add(".", [Fault("gone", 0, f"{self.lost} of {self.had} files are gone or without a byte")])
 
 
+def _was_database(before: File | None) -> bool:
+    return before is not None and before.plain and databases.is_database(Path(before.path))
+
+
 def _database_faults(path: str, before: File | None, share: float) -> Iterator[Fault]:
     place = Path(path)
     if databases.is_in_use(place):
@@ -257,7 +262,7 @@ def _database_faults(path: str, before: File | None, share: float) -> Iterator[F
     try:
         if databases.check(place) == 0:
             yield Fault("database", 0, "has no tables")
-        elif before and before.plain and databases.is_database(Path(before.path)):
+        elif before:
             yield from _row_faults(databases.rows(place), _rows_before(Path(before.path)), share)
     except databases.NeedsExtension as error:
         yield Fault("database_unchecked", 0, f"was not checked: {error}")
