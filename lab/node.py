@@ -22,6 +22,7 @@ _WRAPPER = f"""#!/bin/sh
 test -e {_BEFORE_RRSYNC} && . {_BEFORE_RRSYNC}
 exec /usr/bin/rrsync "$@"
 """
+HANG = "exec cat > /dev/null"  # before rrsync: hear the other side out, and never answer
 # As the gateway's own units run it: with its account and tokens, and in its view of /tmp, where OpenClaw keeps locks.
 _BESIDE_GATEWAY = (
     "EnvironmentFile=/etc/openclaw/gateway.env",
@@ -41,11 +42,12 @@ print(json.dumps(sqlite3.connect(f"file:{path}?{how}", uri=True).execute(questio
 
 @dataclass(frozen=True)
 class Node:
-    """One of the two nodes. Paths of the live memory are relative to the gateway's folder."""
+    """One of the two nodes. Paths of the live memory are relative to ``state``."""
 
     pair: Pair
     name: str
     user: str  # the gateway's account
+    state: str = STATE
 
     @classmethod
     def of_the_lab(cls, pair: Pair, name: str) -> Node:
@@ -64,16 +66,12 @@ class Node:
 
     def put(self, path: str, content: str) -> None:
         """Write a file into the live memory, as the gateway would."""
-        self.run("sh", "-c", 'mkdir -p "$(dirname "$1")" && cat > "$1"', "sh", f"{STATE}/{path}", told=content)
+        self.run("sh", "-c", 'mkdir -p "$(dirname "$1")" && cat > "$1"', "sh", f"{self.state}/{path}", told=content)
 
     def get(self, path: str) -> str | None:
         """A file of the live memory."""
-        done = self.run("cat", f"{STATE}/{path}", check=False)
+        done = self.run("cat", f"{self.state}/{path}", check=False)
         return done.stdout if done.returncode == 0 else None
-
-    def remove(self, path: str) -> None:
-        """Remove a file or folder of the live memory."""
-        self.run("rm", "-r", f"{STATE}/{path}")
 
     def sync(self, *words: str) -> dict[str, Any]:
         """Run the job that cron runs, after any that is still going. Returns its result, whatever came of it."""
@@ -92,7 +90,7 @@ class Node:
 
     def rows(self, path: str, question: str) -> list[list[Any]]:
         """Ask a database of the live memory."""
-        told: list[list[Any]] = json.loads(self.run("python3", "-c", _ROWS, f"{STATE}/{path}", question).stdout)
+        told: list[list[Any]] = json.loads(self.run("python3", "-c", _ROWS, f"{self.state}/{path}", question).stdout)
         return told
 
     @contextmanager

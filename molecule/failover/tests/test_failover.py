@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from node import ROOT, STATE
+from node import HANG, ROOT, STATE
 from pair import UNIT, wait_until
 
 if TYPE_CHECKING:
@@ -101,8 +101,8 @@ def test_joe_is_told_something_and_given_a_job(pair: Pair, pc_a: Node) -> None:
     assert said(pc_a).count(SAID_AT_HOME) == 1
 
 
-def test_memory_reaches_the_standby_by_cron_s_own_command(pc_a: Node, pc_b: Node) -> None:
-    pc_b.run("/usr/local/bin/dualjoe", "sync")
+def test_memory_reaches_the_standby(pc_a: Node, pc_b: Node) -> None:
+    assert pc_b.sync()["result"] == "ok"
     assert remembers(pc_b, LINE)
     assert pc_b.rows(STATE_DATABASE, f"SELECT count(*) FROM cron_jobs WHERE name = '{JOB}'") == [[1]]
     assert pc_b.rows(STATE_DATABASE, "SELECT count(*) FROM state_leases") == [[0]]
@@ -114,7 +114,7 @@ def test_the_standby_takes_over_when_the_primary_dies_in_the_midst_of_a_sync(
 ) -> None:
     sync = ("docker", "exec", "pc-b", "runuser", "-u", pc_b.user, "--", "/usr/local/bin/dualjoe", "sync", "--now")
     pc_a.put(LAST_PAGE, f"{LAST_WORDS}\n")
-    with pc_a.before_rrsync("exec sleep 600"), subprocess.Popen(sync, stderr=subprocess.DEVNULL) as hanging:
+    with pc_a.before_rrsync(HANG), subprocess.Popen(sync, stderr=subprocess.DEVNULL) as hanging:
         wait_until(lambda: bool(pc_b.root(f"ls -d {ROOT}/stage", check=False)), "PC-B waits for PC-A's files", 30)
         told.at, told.answers = time.time(), len(pair.joe_says())
         pair.kill("pc-a")

@@ -15,7 +15,9 @@ HOME_SECONDS = 300  # a first start of the real OpenClaw on a busy computer
 
 @pytest.fixture(scope="module", autouse=True)
 def _joe_is_home(pair: Pair) -> None:
-    """Joe serves on PC-A, PC-B is well, and T440 knows."""
+    """Joe serves on PC-A, PC-B is well, and T440 knows. A story that failed may have left machines switched off."""
+    for machine in ("t440", "pc-a", "pc-b"):
+        pair.start(machine)
 
     def home() -> bool:
         seen = pair.status("t440")
