@@ -23,6 +23,7 @@ KNOWN_HOSTS = Path("/etc/dualjoe/known_hosts")
 
 _RESERVE = 0.05  # of the disk stays free
 _SILENCE_SECONDS = 60
+_LINGER_SECONDS = 5  # a connection that nobody uses stays open for so long
 
 
 @dataclass(frozen=True)
@@ -62,13 +63,11 @@ def ssh_options(key: Path) -> list[str]:
         "ServerAliveInterval": "5",
         "ServerAliveCountMax": "3",
     }
-    return [
-        "-F",
-        "none",
-        *(word for name, value in options.items() for word in ("-o", f"{name}={value}")),
-        "-i",
-        str(key),
-    ]
+    return ["-F", "none", *_options(options), "-i", str(key)]
+
+
+def _options(options: Mapping[str, str]) -> list[str]:
+    return [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
 
 
 @contextmanager
@@ -90,9 +89,19 @@ class Puller:
     shown: bool = False
     recheck: bool = False
 
+    @property
+    def _ssh(self) -> list[str]:
+        """The command line up to the address, for one connection in the whole run: a planned move waits for logins."""
+        shared = {
+            "ControlMaster": "auto",
+            "ControlPath": f"{self.copies.root}/ssh-%C",
+            "ControlPersist": str(_LINGER_SECONDS),
+        }
+        return [*self.settings.ssh, *_options(shared)]
+
     def ask_export(self) -> dict[str, Any]:
         """Have the source prepare its export; its reply. Raises JobFailed."""
-        done = rsync.run([*self.settings.ssh, self.settings.login, "export"], self.deadline)
+        done = rsync.run([*self._ssh, self.settings.login, "export"], self.deadline)
         try:
             reply = wire.decode(done.stdout)
         except wire.WireError as error:
@@ -162,7 +171,7 @@ class Puller:
             "-tI",  # whatever is asked for is sent: what may be the same has been sorted out
             "--chmod=D0750,F0640",
             f"--timeout={_SILENCE_SECONDS}",
-            f"--rsh={' '.join(self.settings.ssh)}",
+            f"--rsh={' '.join(self._ssh)}",
             "--from0",
             "--files-from=-",
             # An older version of a file saves sending all of a new one.

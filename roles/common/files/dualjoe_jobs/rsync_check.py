@@ -50,7 +50,7 @@ def check(place: Path) -> None:
     manifest.measure(export, utc_now()).write(export)
     script = place / "door.sh"  # in the place of ssh and the forced command
     script.write_text(
-        'while [ "$1" = -l ]; do shift 2; done\n'
+        'while [ "$1" = -l ] || [ "$1" = -o ]; do shift 2; done\n'
         "shift\n"
         'export SSH_ORIGINAL_COMMAND="$*"\n'
         f"exec rrsync -ro -no-lock {shlex.quote(str(export))}\n",
