@@ -149,6 +149,7 @@ def standby(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Standby
     database(shared, "schema_meta", meta_key="startup-migrations", app_version=f"{VERSION}\n3")
     database(agent, "session_nodes", session_key="agent:main:main")
     pair.b.put("openclaw.json", json.dumps(CONFIG))
+    pair.b.configure(run_seconds=300)  # a computer that runs many tests at once is slow
     assert pair.b.sync() == job.DONE
     environment = {
         **os.environ,
@@ -236,6 +237,42 @@ def test_a_set_outside_the_state_directory_is_rehearsed_as_well(standby: Standby
     assert live.read_text() == "twelve"
 
 
+def test_a_configuration_of_the_generation_comes_before_the_live_one(standby: Standby) -> None:
+    """A set may lie in the state directory itself, beside what is no memory."""
+    for node in (standby.pair.a, standby.node):
+        config = {"name": "config", "path": str(node.state), "include": ["openclaw.json", "gone.json"]}
+        node.configure(sets=[*node.raw["sets"], config])
+    standby.pair.a.put("openclaw.json", json.dumps({**CONFIG, "logging": {}}))
+    assert standby.node.sync() == job.DONE
+    standby.node.put("openclaw.json", "{}")
+    standby.node.put("gone.json", "{}")
+    standby.node.put(".env", "GEESE=11")
+    assert standby.rehearsal().prepare() == job.DONE
+    assert "logging" in json.loads((standby.root / "state/openclaw.json").read_text())
+    assert not (standby.root / "state/gone.json").exists()
+    assert (standby.root / "state/.env").read_text() == "GEESE=11"
+    standby.rehearsal().clear()
+
+
+def test_a_configuration_that_this_node_refuses_is_not_the_one_it_would_start_from(standby: Standby) -> None:
+    """As at a takeover: the live one stays."""
+    sets = standby.node.raw["sets"]
+    config: dict[str, Any] = {"name": "config", "include": ["openclaw.json"]}
+    for node in (standby.pair.a, standby.node):
+        node.configure(sets=[*node.raw["sets"], {**config, "path": str(node.state)}])
+    standby.pair.a.put("openclaw.json", json.dumps({**CONFIG, "env": "${GEESE}"}))
+    assert standby.node.sync() == job.DONE
+    standby.node.configure(sets=[*sets, {**config, "path": str(standby.node.state), "checked": "config"}])
+    guard: dict[str, Any] = {"path": str(standby.node.state / "openclaw.json"), "executable": str(standby.executable)}
+    guard |= {"environment": ["GATEWAY_TOKEN", "BOT_TOKEN"], "sentinels": [], "shrunk_share": 0.5}
+    guard |= {"keep": 3, "validate_seconds": 30, "auto_rollback": False}
+    standby.node.settings.with_name("config.json").write_text(json.dumps(guard))
+    standby.node.put("openclaw.json", json.dumps(CONFIG))
+    assert standby.rehearsal().prepare() == job.DONE
+    assert json.loads((standby.root / "state/openclaw.json").read_text()) == CONFIG
+    standby.rehearsal().clear()
+
+
 @needs_namespaces
 def test_a_secret_that_the_standby_lacks_is_named(standby: Standby) -> None:
     del standby.environment["BOT_TOKEN"]
@@ -255,10 +292,11 @@ def test_a_configuration_that_the_standby_refuses_is_told(standby: Standby) -> N
 
 @needs_namespaces
 def test_what_the_gateway_says_is_told_without_secrets(standby: Standby) -> None:
-    standby.be_openclaw('"gateway run"*) echo "error: token $GATEWAY_TOKEN is refused"; exit 1 ;;')
-    told = standby.rehearse()
-    assert told["message"].endswith("error: token $GATEWAY_TOKEN is refused")
-    assert TOKEN not in json.dumps(told)
+    """Neither those of the environment, nor such as stand in the configuration itself."""
+    plain = "123456:zyxwvutsrqponmlkjihgfedcba"
+    standby.node.put("openclaw.json", json.dumps({**CONFIG, "channels": {"telegram": {"botToken": plain}}}))
+    standby.be_openclaw(f'"gateway run"*) echo "error: $GATEWAY_TOKEN and {plain} are refused"; exit 1 ;;')
+    assert standby.rehearse()["message"].endswith("error: $GATEWAY_TOKEN and <secret> are refused")
 
 
 @needs_namespaces
@@ -325,8 +363,9 @@ def test_a_gateway_that_never_gets_ready_is_given_up(standby: Standby) -> None:
 
 @needs_namespaces
 def test_a_takeover_waits_for_no_rehearsal_and_ends_it(standby: Standby) -> None:
-    """The memory is published while the rehearsed gateway runs, which is gone a moment later."""
-    standby.be_openclaw('"gateway run"*) while :; do sleep 1; done ;;')
+    """The memory is published while the rehearsed gateway runs, which is gone a moment later, with its helpers."""
+    forever = "while :; do sleep 1; done"
+    standby.be_openclaw(f'"gateway run"*) sh -c "{forever}" helper run & {forever} ;;')
     standby.pair.a.be("passive", 1)
     assert standby.rehearsal().prepare() == job.DONE
     running = standby.begin()

@@ -112,11 +112,12 @@ def test_a_secret_that_pc_b_lacks_is_named_and_alerted_of(pair: Pair) -> None:
 
 
 def test_a_configuration_that_openclaw_refuses_is_told(pair: Pair) -> None:
-    with changed(pair, "/srv/openclaw/openclaw.json", "sed '0,/{/s//{\"geese\": 11,/'"):
+    spoilt = """sed '2i case "$*" in "gateway run"*) echo {geese:11} > "$OPENCLAW_STATE_DIR/openclaw.json";; esac'"""
+    with changed(pair, "/opt/openclaw/bin/openclaw", spoilt):
         told = rehearse()
     assert told["result"] == "failed"
     assert "ended with 78" in told["message"]
-    assert "geese" in told["message"]
+    assert "gateway.mode" in told["message"]
 
 
 def test_another_version_on_pc_b_is_found(pair: Pair) -> None:

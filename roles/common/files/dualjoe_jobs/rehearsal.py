@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import generations, job, own_guard, rsync
+from dualjoe import configuration
+
+from . import config_guard, generations, job, memory_gates, own_guard, rsync
 from .durable import write_json
 from .job import JobFailed, Outcome
 from .memory import Memory, check_account
@@ -63,7 +65,7 @@ class Settings:
         try:
             raw: Mapping[str, Any] = json.loads(path.read_text("utf-8"))
             numbers = int(raw["port"]), float(raw["run_seconds"])
-            return cls(str(raw["executable"]), Path(raw["state_dir"]), *numbers, bool(raw["credentials"]))
+            return cls(str(raw["executable"]), Path(raw["state_dir"]), *numbers, raw["credentials"] is True)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise JobFailed(f"{path}: {error!r}; run site.yml again") from error
 
@@ -115,7 +117,8 @@ class Rehearsal:
         if generation is None:
             return Outcome("skipped", "there is no generation yet")
         write_json(self.plan, {"started_at": job.utc_now(), "generation": generation.name}, mode=0o600)
-        self.scratch.fill(generation, Deadline(self.settings.run_seconds).left)
+        refused = memory_gates.refused(self.memory, generation)
+        self.scratch.fill(generation, refused, Deadline(self.settings.run_seconds).left)
         return None
 
     def _rehearse(self, name: str) -> Outcome:
@@ -135,10 +138,11 @@ class Rehearsal:
             with openclaw.running() as seconds:
                 known = facts.ask(openclaw.ask)
                 if self.settings.credentials:
-                    for agent in openclaw.ask("agents.list")["agents"]:
-                        openclaw.check_credentials(str(agent["id"]))
+                    openclaw.check_credentials()
         except JobFailed as error:
-            raise JobFailed(f"the gateway would not start here from {name}: {error}") from error
+            config = config_guard.read(self.settings.state_dir / configuration.NAME)
+            why = configuration.hidden(str(error), config)
+            raise JobFailed(f"the gateway would not start here from {name}: {why}") from error
         told = f"OpenClaw {version}, as on {generation.source}," if facts.openclaw else f"OpenClaw {version}"
         message = f"{told} was ready {seconds:.0f} s after its start from {name}, and knows: {known}"
         return Outcome("ok", message, generation.captured_at, name)

@@ -74,12 +74,14 @@ class OpenClaw:
             more = f" and {len(unresolved) - 1} more" if len(unresolved) > 1 else ""
             raise JobFailed(f"this node cannot resolve its configuration (see openclaw_secrets): {first}{more}")
 
-    def check_credentials(self, agent: str) -> None:
-        """Raise JobFailed when an agent has no credentials for a model that it uses."""
-        told = _object(self._run("models", "status", "--json", "--agent", agent), "models status")
-        missing = told.get("auth", {}).get("missingProvidersInUse")
-        if missing:
-            raise JobFailed(f"agent {agent} has no credentials here for {', '.join(map(str, missing))}")
+    def check_credentials(self) -> None:
+        """Raise JobFailed when an agent of the running gateway has no credentials for a model that it uses."""
+        for each in self.ask("agents.list").get("agents", []):
+            agent = str(each.get("id"))
+            told = _object(self._run("models", "status", "--json", "--agent", agent), "models status")
+            missing = told.get("auth", {}).get("missingProvidersInUse")
+            if missing:
+                raise JobFailed(f"agent {agent} has no credentials here for {', '.join(map(str, missing))}")
 
     def ask(self, method: str, **parameters: Any) -> Any:
         """What the gateway answers to a call. Raises JobFailed."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -57,12 +57,14 @@ class Scratch:
             each.path.mkdir(mode=0o700, parents=True, exist_ok=True)  # as a takeover would
         self.state.mkdir(mode=0o700, exist_ok=True)
 
-    def fill(self, generation: Generation, check_time: Callable[[], object]) -> None:
-        """Copy a generation into it, and what the live state directory has besides, such as the configuration.
+    def fill(self, generation: Generation, refused: Collection[str], check_time: Callable[[], object]) -> None:
+        """Copy a generation into it, but for the sets that this node ``refused``, and what the live state directory has
+        besides: together what a takeover would start from.
 
         Raises JobFailed, also for a generation that is not what its manifest says.
         """
-        fetched = {each.name: each for each in self.sets if each.name in generation.sets}
+        brought = generation.sets.difference(refused)
+        fetched = {each.name: each for each in self.sets if each.name in brought}
         besides = dict(self._besides(list(fetched.values())))
         size = generation.made.bytes + sum(status.st_size for status in besides.values())
         check_room(self.root, size, len(generation.made.sums) + len(besides))
