@@ -322,6 +322,21 @@ class Pair:
         return False
 
 
+@contextmanager
+def scratch(above: Path | None) -> Iterator[Path]:
+    """A folder that is removed, also when what was started in it still ends."""
+    place = Path(tempfile.mkdtemp(prefix="dualjoe-bench-", dir=above))
+    try:
+        yield place
+    finally:
+
+        def removed() -> bool:
+            shutil.rmtree(place, ignore_errors=True)
+            return not place.exists()
+
+        _until(removed, 60, lambda: f"{place} is removed")
+
+
 def timed(command: Sequence[str]) -> float:
     """How many seconds it takes. Raises RuntimeError when it fails."""
     os.sync()  # what was written before is not waited for in it
@@ -383,8 +398,8 @@ class Bench:
     def tree(self, tree: Files | Database) -> None:
         """All that is measured of one."""
         say(f"{tree.name} ...")
-        with tempfile.TemporaryDirectory(prefix="dualjoe-bench-", dir=self.options.place) as place:
-            pair = Pair(Path(place), tree)
+        with scratch(self.options.place) as place:
+            pair = Pair(place, tree)
             with pair.served():
                 time.sleep(SETTLED_SECONDS)
                 self._both(pair, tree, FIRST, 0)
