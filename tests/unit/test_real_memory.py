@@ -47,7 +47,7 @@ TEXTS: dict[str, bytes | str] = {
     "links.md": "[aunt](../people/ada.md#geese) <https://example.org/?a=1&b=2> [^1]\n\n[^1]: note\n",
     "openclaw.md": "<!-- trigger: a, b --> <!-- importance: 3 -->\n<!-- observed: 2026-11-25 | status: active -->\n",
     "code.md": f"How a conflict looks:\n\n```\n{MERGE}```\n\n~~~diff\n{MERGE}~~~\n",
-    "nested-code.md": f"````markdown\n```\nx\n```\n{MERGE}````\n",
+    "nested-code.md": f"````markdown\n```\n{MERGE}````\n",
     "indented.md": "".join(f"    {line}\n" for line in MERGE.splitlines()),
     "quoted.md": "".join(f"> {line}\n" for line in MERGE.splitlines()),
     "half-merge.md": "<<<<<<< is how git begins\n\nUnder it\n========\n\n>>>>>>> ends it\n",

@@ -256,6 +256,15 @@ def test_a_database_that_lost_its_rows(tmp_path: Path, now: dict[str, int], expe
     assert [(finding.rule, finding.severity) for finding in report.findings] == expected
 
 
+def test_a_page_that_is_lost_within_a_database_is_found(tmp_path: Path) -> None:
+    database(tmp_path / "a.sqlite", {"notes": 5000})
+    content = bytearray((tmp_path / "a.sqlite").read_bytes())
+    middle = len(content) // 2 // 4096 * 4096
+    content[middle : middle + 4096] = bytes(4096)
+    (tmp_path / "a.sqlite").write_bytes(content)
+    assert rules(tmp_path) == [("database", "a.sqlite", 0)]
+
+
 @pytest.mark.parametrize(
     ("name", "now", "rule"),
     [
