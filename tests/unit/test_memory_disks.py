@@ -7,9 +7,10 @@ import shutil
 import subprocess
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from dualjoe_jobs import job, manifest
+from dualjoe_jobs import job, manifest, memory_publish
 from dualjoe_jobs.manifest import Manifest
 from memory_pair import NOTES, Node, Pair
 
@@ -184,14 +185,21 @@ def test_a_live_tree_whose_disk_is_full(pair: Pair, mount: Mount, what: str) -> 
     heals(pair, disk)
 
 
-def test_what_is_nowhere_else_is_not_overwritten_where_there_is_no_room_to_keep_it(pair: Pair, mount: Mount) -> None:
+def test_what_is_nowhere_else_is_not_overwritten_where_there_is_no_room_to_keep_it(
+    pair: Pair, mount: Mount, monkeypatch: pytest.MonkeyPatch
+) -> None:
     disk = mount(pair.b.root)
     pair.b.put("workspace/memory/own.md", "the key is under the ninth goose\n")
     pair.a.put("workspace/memory/more.md", NOTES)
-    for number in range(60):
-        pair.b.put(f"workspace/memory/own-{number}.md", "x")
-    disk.fill_inodes(70)
-    assert pair.b.sync() == job.FAILED
+
+    def fill_then_keep(*arguments: Any) -> None:
+        disk.fill_inodes()
+        keep(*arguments)
+
+    keep = memory_publish._keep_divergent
+    with monkeypatch.context() as patched:
+        patched.setattr(memory_publish, "_keep_divergent", fill_then_keep)
+        assert pair.b.sync() == job.FAILED
     assert "No space left on device" in pair.b.result()["message"]
     assert pair.b.has("workspace/memory/own.md") == "the key is under the ninth goose\n"
     heals(pair, disk)
