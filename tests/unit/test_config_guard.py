@@ -221,6 +221,13 @@ def test_an_openclaw_that_is_not_there(a: Guarded) -> None:
     assert "could not be asked" in a.told()
 
 
+def test_what_is_told_fits_into_an_answer_of_the_guard(a: Guarded) -> None:
+    a.check()
+    a.write(json.dumps({"x" * 100_000: {"token": "REDACTED"}, "y": "${%s}" % ("N" * 100_000)}))
+    assert a.check() == job.FAILED
+    assert len(a.told()) < 2000
+
+
 @pytest.mark.parametrize("what", ["folder", "fifo", "huge"])
 def test_what_is_no_file_is_told(a: Guarded, what: str) -> None:
     a.live.unlink()
@@ -329,6 +336,13 @@ def test_a_rollback_skips_versions_that_are_not_good_any_more(a: Guarded) -> Non
     assert a.check() == job.FAILED
     a.roll_back()
     assert a.read() == text()
+    a.configure(environment=["HOME", "BOT"])
+    a.write(text("${BOT}"))
+    a.check()
+    a.configure(environment=["HOME"])
+    a.write("{")
+    a.roll_back()
+    assert a.read() == text(), "the last good one is not good here any more"
     with pytest.raises(JobFailed, match=r"is not good: .*BOT"):
         a.roll_back(a.versions()[1])
 

@@ -90,7 +90,9 @@ def telegram(**values: Any) -> Callable[[dict[str, Any]], object]:
             id="variables of a login shell",
         ),
         pytest.param(
-            changed(lambda tree: tree["gateway"].update(remote={"token": TOKEN})), text(FULL), id="one token used twice"
+            text({"a": {"token": TOKEN}, "b": {"token": TOKEN}}),
+            text({"a": {"token": TOKEN}, "c": 1}),
+            id="one token used twice",
         ),
         pytest.param(
             text({"a": {"token": "x", "b": "1"}}), b"{a:{token:'x'}, c:'broken", id="a last good one that is bad"
@@ -229,6 +231,13 @@ def test_a_diff_tells_which_secret_is_another() -> None:
         "+port = 2",
     ]
     assert difference(good, good, ("good", "live")) == []
+
+
+def test_a_diff_tells_no_login_of_an_address() -> None:
+    shown = difference(
+        text({"proxy": "http://a"}), text({"proxy": "http://joe:geese@proxy.example/x"}), ("good", "live")
+    )
+    assert shown[-1] == '+proxy = "http://<secret 1>@proxy.example/x"'
 
 
 def test_a_message_of_the_command_loses_its_secrets() -> None:

@@ -32,6 +32,7 @@ SETTINGS = Path("/etc/dualjoe/config.json")
 ROOT = Path("/var/lib/dualjoe/config")
 
 _MOST_BYTES = 8 << 20
+_MOST_CHARACTERS = 300
 _REPLACED = 10  # configurations that were put aside
 _REMEMBERED = 50  # contents that the command was asked about
 _ASK_AGAIN_SECONDS = 900.0  # after it has given no answer
@@ -52,9 +53,10 @@ class Verdict:
         return not self.reasons
 
     def summary(self) -> str:
-        """The first reasons, in one line."""
+        """The first reasons, in one line; short, as it goes into the guard's answers."""
+        first = [one if len(one) <= _MOST_CHARACTERS else f"{one[:_MOST_CHARACTERS]}..." for one in self.reasons[:3]]
         more = f" and {len(self.reasons) - 3} more" if len(self.reasons) > 3 else ""
-        return "; ".join(self.reasons[:3]) + more
+        return "; ".join(first) + more
 
 
 @dataclass(frozen=True)
