@@ -77,6 +77,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+msg:
+  description: The outcome in one line, with the first errors and warnings.
+  returned: always
+  type: str
+  sample: "bad memory in /var/lib/dualjoe/memory/current: workspace/MEMORY.md:1: 4096 of 4096 bytes are NUL (nul)"
 tree:
   description: What was looked at.
   returned: when it could be checked
@@ -132,7 +137,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dualjoe.ha.plugins.module_utils.dualjoe.memory_settings import NODE, MemorySettings
 from ansible_collections.dualjoe.ha.plugins.module_utils.dualjoe.rules import Policy
 from ansible_collections.dualjoe.ha.plugins.module_utils.dualjoe.trees import Tree, changes
-from ansible_collections.dualjoe.ha.plugins.module_utils.dualjoe.validation import CouldNotCheck, validate
+from ansible_collections.dualjoe.ha.plugins.module_utils.dualjoe.validation import CouldNotCheck, in_short, validate
 
 
 def _settings(asked: dict[str, Any]) -> MemorySettings:
@@ -180,10 +185,13 @@ def main() -> None:
         module.fail_json(msg=f"could not check: {error}", good=False)
     told: dict[str, Any] = report.as_dict()
     told["warnings_found"] = told.pop("warnings")  # `warnings` is Ansible's own
+    size = f"{report.files} files, {report.bytes} bytes in {report.tree}"
+    looked = f"good: {size}" if report.good else f"bad memory in {report.tree}: {report.summary()}"
+    told["msg"] = f"{looked}; to look at: {in_short(report.warnings)}" if report.warnings else looked
     if diff is not None:
         told["diff"] = diff
     if asked["fail_on_error"] and not report.good:
-        module.fail_json(msg=f"bad memory in {report.tree}: {report.summary()}", **told)
+        module.fail_json(**told)
     module.exit_json(changed=False, **told)
 
 

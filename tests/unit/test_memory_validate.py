@@ -225,3 +225,12 @@ def test_what_could_not_be_checked_fails(
     monkeypatch.chdir(tmp_path)
     answer = module(capsys, **options, fail_on_error=False)
     assert (answer["failed"], answer["good"], answer["msg"].startswith(says)) == (True, False, True)
+
+
+def test_the_outcome_is_told_in_a_line(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
+    options = {"path": str(node.state / "workspace"), "settings": str(node.settings), "fail_on_error": False}
+    told = module(capsys, **options)["msg"]
+    assert told.startswith("good: 2 files, ")
+    assert "; to look at: workspace/projects/a.json:1: is no JSON" in told
+    node.put("workspace/MEMORY.md", b"\0")
+    assert ": workspace/MEMORY.md:1: 1 of 1 bytes are NUL (nul); to look at: " in module(capsys, **options)["msg"]
