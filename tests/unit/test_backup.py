@@ -51,7 +51,7 @@ class Pair:
         serve += f"e.serve(os.environ['SSH_ORIGINAL_COMMAND'], Path('{self.export}'), None, 5)"
         self.ssh.write_text(
             "#!/bin/sh\n"
-            'if [ "$1" = -l ]; then shift 3; else shift; fi\n'  # the login
+            'while true; do case "$1" in -o|-l) shift 2;; *) break;; esac; done; shift\n'  # the login
             f'echo "$*" >> {self.calls}\n'
             f"if [ \"$1\" = export ]; then echo '{line}'; exit {code}; fi\n"
             f"{before_rsync}\n"
