@@ -169,6 +169,13 @@ def test_a_clock_that_jumps_a_day_neither_hides_nor_makes_up_anything(node: Node
     assert node.troubles() == ["late pc-b memory-sync"]
 
 
+def test_while_the_guard_does_not_say_which_boot_it_is_no_job_fails(node: Node) -> None:
+    node.boot.unlink()
+    assert node.run(FETCHED) == job.DONE
+    node.up += 661
+    assert node.troubles() == ["late pc-b memory-sync"]
+
+
 def test_data_is_as_old_as_the_last_run_that_brought_some(node: Node) -> None:
     node.run(FETCHED)
     for minutes in range(5, 15, 5):

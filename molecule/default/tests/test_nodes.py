@@ -46,6 +46,13 @@ def test_memory_is_synced_every_five_minutes_by_the_gateway_s_user(host: Any) ->
     assert f"*/5 * * * * {user} " in host.file("/etc/cron.d/dualjoe-memory-sync").content_string
 
 
+def test_a_job_and_the_guard_speak_of_the_same_boot(host: Any) -> None:
+    """Otherwise T440 would take each job for one that has not run since."""
+    host.run_expect([0, 75], f"runuser -u {host.file('/var/lib/dualjoe/memory').user} -- dualjoe sync --now")
+    told = json.loads(host.check_output("dualjoe status --json"))
+    assert told["jobs"]["memory-sync"]["boot"]["id"] == told["boot_id"]
+
+
 def test_backups_are_half_an_hour_apart(host: Any) -> None:
     minute = {"pc-a": "0", "pc-b": "30"}[host.backend.name]
     assert f"\n{minute} * * * * dualjoe-backup " in host.file("/etc/cron.d/dualjoe-backup").content_string

@@ -15,7 +15,7 @@ from . import locks
 from .durable import write_json
 
 RESULTS = Path("/var/lib/dualjoe/jobs")
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+BOOT_ID = Path("/run/dualjoe/boot-id")  # the guard's word for this boot
 DONE, FAILED, BUSY = 0, 1, 75
 EXIT_CODES = "Exit codes: 0 done, 1 failed, 75 another run is still going."
 
@@ -77,7 +77,7 @@ def finish(name: str, results: Path, outcome: Outcome, started_at: str, began: f
     last run that brought something, or found that there is nothing newer.
     """
     now = boot_seconds()
-    boot = BOOT_ID.read_text("ascii").strip()
+    boot = _boot()
     brought = outcome.result != "failed" or outcome.captured_at is not None
     captured = (now if began is None else began) if brought else _captured_before(results / f"{name}.json", boot)
     clock = {"id": boot, "finished_seconds": round(now, 3), "captured_seconds": captured}
@@ -90,7 +90,15 @@ def finish(name: str, results: Path, outcome: Outcome, started_at: str, began: f
     return DONE
 
 
-def _captured_before(result: Path, boot: str) -> float | None:
+def _boot() -> str | None:
+    """Which boot of the node this is; None while the guard has not said it."""
+    try:
+        return BOOT_ID.read_text("ascii").strip()
+    except OSError:
+        return None
+
+
+def _captured_before(result: Path, boot: str | None) -> float | None:
     """When what there is was captured, as the run before has noted it in this boot."""
     with suppress(OSError, ValueError, LookupError, TypeError):
         before = json.loads(result.read_text("utf-8"))["boot"]

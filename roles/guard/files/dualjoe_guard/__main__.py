@@ -29,6 +29,8 @@ def main() -> int:
         return 0
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stdout)
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    # For the jobs: in a container their /proc may tell of another boot than a guard that sees the kernel's settings.
+    settings.socket.with_name("boot-id").write_text(f"{boot_id}\n", encoding="ascii")
     gateway = Gateway(settings.unit, settings.url, settings.health_deadline_seconds)
     asyncio.run(Guard(settings, gateway, boot_id, handover=take()).serve())
     return 0
