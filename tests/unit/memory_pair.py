@@ -5,9 +5,13 @@ Only ssh is a script, which calls the other node's forced command here.
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
+import shutil
 import signal
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +45,8 @@ class Node:
             "source": {"name": peer, "address": peer, "port": 22, "user": "joe"},
             "key": "/etc/dualjoe/keys/memory",
             "keep": {"last": 3},
-            "run_seconds": 30,
-            "publish_seconds": 10,
+            "run_seconds": 120,
+            "publish_seconds": 60,
             "sentinel": str(place / name / "mounted"),
             "forget_tables": DEFAULTS["memory_sync_forget_tables"],
             "policy": {},
@@ -142,3 +146,36 @@ class Pair:
             f'exec {sys.executable} -c "{serve}" "$@"\n'
         )
         self.script.chmod(0o755)
+
+
+_WRITES = {"os.rename", "os.link", "os.symlink", "os.mkdir", "os.remove", "os.rmdir", "os.chmod", "subprocess.Popen"}
+
+
+def killed_at(step: int, work: Callable[[], object]) -> bool:
+    """Do the work in a process that is killed at its step-th change to the disk. Whether it was."""
+    child = os.fork()
+    if child == 0:
+        left = step
+
+        def count(event: str, arguments: tuple[Any, ...]) -> None:
+            nonlocal left
+            writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+            if event in _WRITES or writes:
+                left -= 1
+                if left < 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(count)
+        work()
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    return os.WIFSIGNALED(status)
+
+
+def every_step(place: Path, stride: int) -> Iterator[int]:
+    """The same story again and again, from here on, for each step at which a run may be killed."""
+    shutil.copytree(place, place.with_name("saved"), symlinks=True)
+    for step in itertools.count(0, stride):
+        shutil.rmtree(place)
+        shutil.copytree(place.with_name("saved"), place, symlinks=True)
+        yield step

@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 from dualjoe import contents
-from dualjoe_jobs import job, memory_list, memory_sync, status, validate_command
+from dualjoe_jobs import cli, job, memory_list, memory_sync, status, validate_command
 from dualjoe_jobs.cli import main as dualjoe
 from dualjoe_jobs.job import JobFailed
 from dualjoe_jobs.pull import Puller
@@ -161,8 +161,8 @@ def test_what_was_changed_by_hand_is_published_again_without_being_fetched(pair:
 def test_an_export_that_does_not_tell_its_content_is_fetched(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other node has not been upgraded yet."""
 
-    def older(puller: Puller) -> dict[str, Any]:
-        reply = ask_export(puller)
+    def older(puller: Puller, told: str | None = None) -> dict[str, Any]:
+        reply = ask_export(puller, told)
         return {name: value for name, value in reply.items() if name not in ("content", "origin")}
 
     ask_export = Puller.ask_export
@@ -747,7 +747,9 @@ def test_the_command_says_in_one_line_that_the_guard_is_silent(
     assert capsys.readouterr().err.startswith("dualjoe status: the guard does not answer")
 
 
-@pytest.mark.parametrize("words", [[], ["status"], ["sync"], ["backup"], ["memory"], ["memory", "list"]])
+@pytest.mark.parametrize(
+    "words", [[], ["status"], ["sync"], ["backup"], ["memory"], *(["memory", word] for word in cli.MEMORY)]
+)
 def test_every_command_has_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         dualjoe([*words, "--help"])

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime, timedelta, timezone, tzinfo
 from pathlib import Path
@@ -22,7 +22,7 @@ from dualjoe_jobs import capture, job, manifest, memory_follow
 from dualjoe_jobs.job import JobFailed
 from dualjoe_jobs.memory import Memory
 from dualjoe_jobs.pull import Puller
-from memory_pair import NOTES, Node, Pair
+from memory_pair import NOTES, Node, Pair, killed_at
 
 pytestmark = pytest.mark.skipif(
     shutil.which("rsync") is None or shutil.which("rrsync") is None, reason="rsync and rrsync are not installed"
@@ -271,8 +271,8 @@ def test_a_wall_clock_that_is_a_day_off_hides_and_drops_nothing(
         def now(cls, tz: tzinfo | None = None) -> Clock:
             return cls.fromtimestamp(time.time() + off.total_seconds(), tz)
 
-    def asked(puller: Puller) -> dict[str, Any]:
-        return {**ask(puller), "captured_at": Clock.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")}
+    def asked(puller: Puller, told: str | None = None) -> dict[str, Any]:
+        return {**ask(puller, told), "captured_at": Clock.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")}
 
     ask = Puller.ask_export
     if whose == "source":
@@ -333,29 +333,6 @@ def test_a_source_that_talks_nonsense_is_told(pair: Pair, said: str) -> None:
 
 
 # Killed at every step
-
-_WRITES = {"os.rename", "os.link", "os.symlink", "os.mkdir", "os.remove", "os.rmdir", "os.chmod", "subprocess.Popen"}
-
-
-def killed_at(step: int, work: Callable[[], object]) -> bool:
-    """Do the work in a process that is killed at its step-th change to the disk. Whether it was."""
-    child = os.fork()
-    if child == 0:
-        left = step
-
-        def count(event: str, arguments: tuple[Any, ...]) -> None:
-            nonlocal left
-            writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-            if event in _WRITES or writes:
-                left -= 1
-                if left < 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        sys.addaudithook(count)
-        work()
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WIFSIGNALED(status)
 
 
 def test_a_run_killed_at_any_step_loses_nothing(pair: Pair) -> None:

@@ -7,6 +7,9 @@ one.
 
 Databases are copied by SQLite's online backup, never byte by byte, and without the rows of tables that belong to a
 running gateway (``forget_tables``).
+
+Beside the copy lies ``common``, for the merge of memory that both nodes have changed: of the content that the other
+node has brought into its own live tree, the notes that have changed here since. What has not changed is in the copy.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dualjoe import databases
+from dualjoe import databases, merging
 
 from . import manifest
 from .durable import write_json
@@ -73,18 +76,22 @@ class Capture:
     def index(self) -> Path:
         return self.tree.with_name("index.json")
 
+    @property
+    def common(self) -> Path:
+        return self.tree.with_name("common")
+
     def renew(
         self,
         captured_at: str,
         check_time: Callable[[], object],
         origin: Mapping[str, Any] | None = None,
         withheld: Collection[str] = (),
-        before_change: Callable[[str], object] = lambda _content: None,
+        shared: str | None = None,
     ) -> Captured:
         """Make the copy what the live tree is, but leave the sets called ``withheld`` as they were copied last.
 
-        ``before_change`` is called with the copy's content so far (empty where it is not known) before it is touched.
-        Raises JobFailed, also for what ``check_time`` raises.
+        ``shared`` is the content that the other node's live memory was made from: while the copy still has it, its
+        notes are put into ``common`` before they change. Raises JobFailed, also for what ``check_time`` raises.
         """
         known, content = self._load()
         seen: dict[str, _Seen] = {}
@@ -110,7 +117,7 @@ class Capture:
         gone = known.keys() - seen.keys() - {name for name, _ in unread}
         changed = bool(unread or gone or not content)
         if changed:
-            before_change(content)
+            self._remember(known, gone | {name for name, _ in unread}, bool(content) and content == shared)
             self.index.unlink(missing_ok=True)
             self._drop(gone)
             for name, live in unread:
@@ -145,6 +152,30 @@ class Capture:
             known[name] = _Seen(_stamp(live, status, database), database, wanted, stat.S_IMODE(status.st_mode) & 0o700)
         known = {name: one for name, one in known.items() if (self.tree / name).is_file()}
         self._store(known, "")
+
+    def _remember(self, known: Mapping[str, _Seen], names: Collection[str], anew: bool) -> None:
+        """Put the notes among ``names``, which are about to change, into ``common``. ``anew``: the copy is what both
+        nodes have. The manifest comes last, so that ``common`` counts only when it is whole."""
+        if anew:
+            if self.common.exists():
+                shutil.rmtree(self.common)
+            self.common.mkdir(mode=0o750)
+            sums = {name: one.sum for name, one in known.items()}
+        elif not names:
+            return
+        else:
+            try:
+                sums = dict(manifest.load(self.common).sums)
+            except manifest.ManifestError:
+                return
+        for name in names:
+            kept = self.common / name
+            if merging.kind(name) != "other" and name in known and known[name].sum == sums.get(name):
+                real_folder(self.common, name, 0o750)
+                if not kept.exists():
+                    share_file(self.tree / name, kept)
+        if anew:
+            share_file(self.tree / manifest.NAME, self.common / manifest.NAME)
 
     def _read(self, name: str, live: Path, check_time: Callable[[], object]) -> _Seen | None:
         """Copy one file. None when it went away meanwhile."""

@@ -24,7 +24,10 @@ def _serve_of(module: str) -> Command:
 
 
 MEMORY: Mapping[str, tuple[Command, str]] = {
-    "list": (_main_of("memory_list"), "the generations on this node"),
+    "list": (_main_of("memory_list"), "the generations on this node, and what was put aside"),
+    "diff": (_main_of("memory_diff"), "what differs between two of them, or one and the live memory"),
+    "restore": (_main_of("memory_restore"), "bring back one, or files of it"),
+    "divergence": (_main_of("memory_divergence"), "what was written on both nodes, and what becomes of it"),
     "follow": (_main_of("memory_follow"), "fetch the active node's memory whenever it changes (a service)"),
     "publish": (_main_of("memory_publish"), "bring the newest good generation into the gateway's memory"),
 }
@@ -72,7 +75,7 @@ COMMANDS: Mapping[str, tuple[Command, str]] = {
     "sync": (_main_of("memory_sync"), "fetch the active node's memory now"),
     "backup": (_main_of("backup"), "fetch a snapshot of T440's data now"),
     "rehearse": (_main_of("rehearsal"), "see that Joe would start here from the last good generation"),
-    "memory": (memory, "list the generations of memory, or publish the newest"),
+    "memory": (memory, "look into the generations of memory, and bring them back"),
     "config": (config, "check the gateway's configuration, or bring a good version back"),
 }
 

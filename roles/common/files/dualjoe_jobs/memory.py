@@ -17,7 +17,6 @@ from .capture import Capture
 from .config_guard import ConfigGuard
 from .copies import Copies
 from .job import JobFailed
-from .live import Live
 from .memory_sets import MemorySet
 
 SETTINGS = Path("/etc/dualjoe/memory.json")
@@ -60,11 +59,6 @@ class Memory:
     def copies(self) -> Copies:
         return Copies(self.root, "generations")
 
-    def prune(self) -> None:
-        """Remove the generations that need not be kept; what the live memory was made from is. Raises JobFailed."""
-        published = Live.load(self.live).generation
-        self.copies.prune(self.source.keep, [published] if published else [])
-
     @property
     def export(self) -> Path:
         """The tree that the other node reads. Its folder carries the lock between writing and reading it."""
@@ -95,6 +89,11 @@ class Memory:
     @property
     def divergent(self) -> Path:
         return self.root / "divergent"
+
+    @property
+    def restore(self) -> Path:
+        """What a person asked to be restored."""
+        return self.root / "restore.json"
 
     @property
     def live(self) -> Path:

@@ -3,27 +3,20 @@ differences."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dualjoe.differences import SECRET, text, unified
 from dualjoe.names import shown
-from dualjoe.selection import Selection
 
 from .generations import Generation
-from .job import JobFailed
 from .manifest import Manifest
 from .pull import Puller
 
 _TEXT_BYTES = 1 << 17  # a longer text is only named,
 _TEXTS_BYTES = 1 << 22  # and so are all that come when this many are fetched
 _DIFF_LINES = 200  # of one file
-# What may hold secrets is named, and never shown.
-_SECRET = Selection(
-    ["credentials/**", "**/*.json", "**/*.json.*", "**/.env*", "**/*.key", "**/*.pem", "**/*secret*", "**/*token*"]
-)
-
 Sizes = Mapping[str, int]
 
 
@@ -73,32 +66,18 @@ def _fetched_texts(
     before, chosen, room = {}, [], _TEXTS_BYTES
     for path in paths:
         size = wanted.sums[path][0]
-        if _SECRET.takes(path) or size > min(room, _TEXT_BYTES):
+        if SECRET.takes(path) or size > min(room, _TEXT_BYTES):
             continue
-        text = _text(places[path]) if path in places else ""
-        if text is not None:
-            before[path], room = text, room - size
+        old = text(places[path], _TEXT_BYTES) if path in places else ""
+        if old is not None:
+            before[path], room = old, room - size
             chosen.append(path)
     puller.fetch_some(wanted, chosen)
-    after = {path: _text(puller.copies.stage / path) for path in chosen}
-    return {path: (before[path], text) for path, text in after.items() if text is not None and text != before[path]}
-
-
-def _text(path: Path) -> str | None:
-    """What is in a file; None where it is no text, or a long one."""
-    try:
-        if path.stat().st_size > _TEXT_BYTES:
-            return None
-        content = path.read_bytes()
-        return None if b"\0" in content else content.decode("utf-8")
-    except UnicodeDecodeError:
-        return None
-    except OSError as error:
-        raise JobFailed(f"{path}: {error.strerror}") from error
+    after = {path: text(puller.copies.stage / path, _TEXT_BYTES) for path in chosen}
+    return {path: (before[path], new) for path, new in after.items() if new is not None and new != before[path]}
 
 
 def _diff(path: str, old: str, new: str) -> list[str]:
-    name = shown(path)
-    lines = list(difflib.unified_diff(old.splitlines(), new.splitlines(), f"a/{name}", f"b/{name}", lineterm=""))
+    lines = unified(path, old, new)
     more = len(lines) - _DIFF_LINES
     return [*lines[:_DIFF_LINES], *([f"... and {more} more lines"] if more > 0 else [])]

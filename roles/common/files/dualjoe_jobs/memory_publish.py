@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import signal
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import generations, job, locks, manifest, memory_gates, own_guard
-from .capture import share_file
-from .copies import named, next_name
-from .durable import sync_tree
+from . import divergence, generations, job, live_tree, locks, manifest, memory_gates, own_guard, restore
+from .capture import Captured
+from .divergence import Common
 from .export import lock
 from .generations import Generation
 from .job import JobFailed, Outcome, utc_now
@@ -41,33 +39,49 @@ def publish(memory: Memory, probe: Probe, granted: bool = False) -> Outcome:
     tree is left alone.
     """
     deadline = Deadline(memory.publish_seconds)
-    with _locked(memory, deadline):
+    with locked(memory, deadline):
         own = probe()
         active = own["role"] == "active"
         if active and not granted:
             return Outcome("skipped", "this node is active")
         if own["gateway"]["state"] != "stopped":  # of a passive node, it was started by hand
             raise JobFailed(f"this node is {own['role']} and its gateway runs: nothing is published under it")
-        live = replace(Live.load(memory.live), refused={})
-        served = live.served if active else max(live.served, int(own["term"]))
-        try:
-            generation = generations.current(memory.copies.current)
-            if generation is None:
-                return Outcome("skipped", "there is no generation yet")
-            if generation.term <= served:
-                return Outcome("skipped", "this node's memory is the newest", generation.captured_at, live.generation)
-            refused = memory_gates.refused(memory, generation)
-            content = _bring(memory, generation, live, deadline, refused)
-            memory_gates.accepted(memory, generation, refused)
-            live = replace(live, generation=generation.name, content=content, refused=refused)
-        finally:  # whatever came of it, the term at hand is served with what is there now
-            replace(live, served=max(served, int(own["term"]))).store(memory.live)
+        outcome = _newest(memory, own, deadline)
+        if active:
+            try:
+                restored = restore.carry_out(memory, deadline)
+                divergence.bring_back(memory, deadline)
+            except (JobFailed, OSError) as error:
+                raise JobFailed(f"{outcome.message}; but what waited here was not brought: {error}") from error
+            if restored:
+                outcome = replace(outcome, result="ok", message=outcome.message + restored)
+        else:
+            with suppress(JobFailed, OSError):  # the next run looks again
+                divergence.look(memory, deadline)
+    return outcome
+
+
+def _newest(memory: Memory, own: Mapping[str, Any], deadline: Deadline) -> Outcome:
+    live = replace(Live.load(memory.live), refused={})
+    served = live.served if own["role"] == "active" else max(live.served, int(own["term"]))
+    try:
+        generation = generations.current(memory.copies.current)
+        if generation is None:
+            return Outcome("skipped", "there is no generation yet")
+        if generation.term <= served:
+            return Outcome("skipped", "this node's memory is the newest", generation.captured_at, live.generation)
+        refused = memory_gates.refused(memory, generation)
+        content = _bring(memory, generation, live, deadline, refused)
+        memory_gates.accepted(memory, generation, refused)
+        live = replace(live, generation=generation.name, content=content, refused=refused)
+    finally:  # whatever came of it, the term at hand is served with what is there now
+        replace(live, served=max(served, int(own["term"]))).store(memory.live)
     but = f", but for {', '.join(refused)}, which is bad on this node" if refused else ""
     return Outcome("ok", f"{generation.name} is published{but}", generation.captured_at, generation.name)
 
 
 @contextmanager
-def _locked(memory: Memory, deadline: Deadline) -> Iterator[None]:
+def locked(memory: Memory, deadline: Deadline) -> Iterator[None]:
     """One publication at a time: at a grant, one that a sync has begun is over before the gateway starts. The copy of
     the live memory is of one run only, too."""
     memory.export.parent.mkdir(mode=0o750, exist_ok=True)
@@ -85,7 +99,7 @@ def _bring(memory: Memory, generation: Generation, live: Live, deadline: Deadlin
     """Make the live memory what the generation has, after keeping what it may hold that exists nowhere else. Sets that
     are ``refused`` stay as they are. Returns the content that the live memory has then."""
     memory.check_sentinel()
-    found = memory.capture.renew(utc_now(), deadline.left)
+    found = memory.capture.renew(utc_now(), deadline.left, shared=generation.base)
     told = generation.sets.difference(refused)
     sets = {each.name: each for each in memory.sets if each.name in told}
     wanted, there = generation.made.sums, found.made.sums
@@ -93,21 +107,12 @@ def _bring(memory: Memory, generation: Generation, live: Live, deadline: Deadlin
     new = [path for path, sums in wanted.items() if path.partition("/")[0] in sets and there.get(path) != sums]
     if not gone and not new:
         return found.content
-    doomed = {path.partition("/")[0] for path in (*gone, *new) if path in there}
-    if any(not sets[name].checked for name in doomed):  # of a configuration the good versions are kept elsewhere
-        _keep_divergent(memory, generation, live, found.content)
-    memory_gates.put_aside(memory, doomed)
-    for path in gone:
-        name, _, rest = path.partition("/")
-        sets[name].remove(rest)
-    for path in new:
-        name, _, rest = path.partition("/")
-        sets[name].write(rest, generation.path / path, wanted[path], generation.made.mode(path), deadline.left)
-    memory.capture.adopt(
-        (path, sets[name].path / rest, generation.path / path, wanted[path])
-        for path in new
-        for name, _, rest in [path.partition("/")]
-    )
+    doomed = [path for path in (*gone, *new) if path in there]
+    # Of a configuration the good versions are kept elsewhere.
+    unchecked = [path for path in doomed if not sets[path.partition("/")[0]].checked]
+    _keep_divergent(memory, generation, live, found, unchecked)
+    memory_gates.put_aside(memory, {path.partition("/")[0] for path in doomed})
+    live_tree.change(memory, generation.path, generation.made, gone, new, deadline.left)
     return _content_after(found.made, generation.made, sets)
 
 
@@ -123,21 +128,43 @@ def _content_after(before: Manifest, brought: Manifest, sets: Collection[str]) -
     return Manifest("", sums, modes=modes).content
 
 
-def _keep_divergent(memory: Memory, generation: Generation, live: Live, content: str) -> None:
-    """Keep the copy of the live memory if it may hold what exists nowhere else."""
-    known: set[Any] = {live.content, generation.base, generation.made.content, Manifest("", {}).content}
-    kept = named(memory.divergent)
-    if kept:
-        with suppress(manifest.ManifestError):  # the newest one that was kept may say nothing: then keep this one
-            known.add(manifest.load(kept[-1]).content)
-    if content in known:
+def _keep_divergent(memory: Memory, generation: Generation, live: Live, found: Captured, doomed: Sequence[str]) -> None:
+    """Keep the live memory if what is ``doomed`` in it exists nowhere else."""
+    if found.content in (live.content, generation.base):
         return
-    scratch = memory.root / "divergent.new"
-    shutil.rmtree(scratch, ignore_errors=True)
-    shutil.copytree(memory.export, scratch, copy_function=share_file)
-    memory.divergent.mkdir(mode=0o750, exist_ok=True)
-    sync_tree(scratch)
-    scratch.rename(memory.divergent / next_name(memory.divergent, utc_now()))
+    common = _common(memory, generation, live)
+    both_had = common.sums if common else {}
+    lost = {path for path in doomed if found.made.sums[path] != both_had.get(path)}
+    for each in divergence.readable(memory):
+        with suppress(manifest.ManifestError):
+            kept = manifest.load(each.path).sums
+            lost -= {path for path in lost if each.has(path, found.made.sums[path], kept)}
+    if lost:
+        divergence.keep(memory, f"{generation.name} of {generation.source} took its place", lost, common)
+
+
+def _common(memory: Memory, generation: Generation, live: Live) -> Common | None:
+    """The newest memory that both nodes had: what was published here last, if its source has served on from it; or what
+    the source has published of this node's."""
+    if live.generation is not None:
+        with suppress(JobFailed):
+            published = generations.load(memory.copies.folder / live.generation)
+            if published.base == generation.base:
+                return Common(published.made.sums, [published.path])
+    with suppress(manifest.ManifestError):
+        shared = manifest.load(memory.capture.common)
+        if shared.content == generation.base:
+            return Common(shared.sums, [memory.capture.common, memory.export])
+    return None
+
+
+def tell_divergence(memory: Memory, results: Path) -> None:
+    """Renew the result that says what was written on both nodes, and who must do what."""
+    try:
+        with locked(memory, Deadline(memory.publish_seconds)):
+            divergence.report(memory, results)
+    except (JobFailed, OSError) as error:
+        job.finish(divergence.NAME, results, Outcome("failed", str(error)), utc_now())
 
 
 def main(
@@ -160,7 +187,11 @@ def main(
     check_account(root)
     started_at = job.utc_now()
     try:
-        outcome = publish(Memory.load(settings, root), probe, granted=True)
+        memory = Memory.load(settings, root)
+        try:
+            outcome = publish(memory, probe, granted=True)
+        finally:
+            tell_divergence(memory, results)
     except (JobFailed, OSError) as error:
         outcome = Outcome("failed", str(error))
     code = job.finish(NAME, results, outcome, started_at)

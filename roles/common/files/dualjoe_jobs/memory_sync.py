@@ -20,14 +20,15 @@ from dualjoe.names import shown
 from dualjoe.trees import File, Pair
 from dualjoe.validation import CouldNotCheck, Report, in_short, judge
 
-from . import generations, job, locks, memory_gates, own_guard
+from . import generations, job, locks, memory_gates, own_guard, restore
 from .copies import next_name
 from .generations import Generation
 from .job import JobFailed, Outcome
+from .live import Live
 from .manifest import Manifest
 from .memory import ROOT, SETTINGS, Memory, check_account
 from .memory_preview import Preview, compared
-from .memory_publish import publish
+from .memory_publish import publish, tell_divergence
 from .own_guard import Probe
 from .pull import Puller
 from .rsync import Deadline
@@ -45,10 +46,10 @@ def sync(memory: Memory, probe: Probe, deadline: Deadline, accept_losses: bool =
         return Outcome("skipped", "this node is active")
     copies = memory.copies
     copies.open()
-    memory.prune()
+    _prune(memory)
     try:
         puller = Puller(memory.source, copies, deadline, shown)
-        reply = puller.ask_export()
+        reply = puller.ask_export(Live.load(memory.live).content)
         before = generations.current(copies.current)
         if _term_of(reply) <= int(own["term"]):
             return Outcome("skipped", "this node's memory is the newest", *_of(before))
@@ -86,7 +87,7 @@ def preview(memory: Memory, probe: Probe, deadline: Deadline) -> Preview:
     copies.open()
     try:
         puller = Puller(memory.source, copies, deadline)
-        reply = puller.ask_export()
+        reply = puller.ask_export(Live.load(memory.live).content)
         before = generations.current(copies.current)
         if _term_of(reply) <= int(own["term"]):
             return Preview("nothing would change: this node's memory is the newest")
@@ -97,6 +98,14 @@ def preview(memory: Memory, probe: Probe, deadline: Deadline) -> Preview:
         return compared(puller, before)
     finally:
         copies.clear_stage()
+
+
+def _prune(memory: Memory) -> None:
+    """Remove the generations that need not be kept. What the live memory was made from stays, and what is to be
+    restored."""
+    asked = restore.pending(memory)
+    needed = [Live.load(memory.live).generation, asked.name.rpartition("/")[2] if asked else None]
+    memory.copies.prune(memory.source.keep, [name for name in needed if name])
 
 
 def _term_of(reply: Mapping[str, Any]) -> int:
@@ -165,7 +174,7 @@ def _keep(memory: Memory, fetched: Generation, before: Generation | None) -> tup
     generations.note(kept)
     name = next_name(copies.folder, kept.captured_at)
     copies.keep(name)
-    memory.prune()
+    _prune(memory)
     return replace(kept, path=copies.folder / name), report
 
 
@@ -228,6 +237,7 @@ def main(
         wait_seconds,
     )
     if code != job.BUSY:
+        tell_divergence(memory, results)
         job.tell(NAME, results, arguments.json)
     return code
 

@@ -99,9 +99,10 @@ class Puller:
         }
         return [*self.settings.ssh, *_options(shared)]
 
-    def ask_export(self) -> dict[str, Any]:
-        """Have the source prepare its export; its reply. Raises JobFailed."""
-        done = rsync.run([*self._ssh, self.settings.login, "export"], self.deadline)
+    def ask_export(self, told: str | None = None) -> dict[str, Any]:
+        """Have the source prepare its export, after telling it one line; its reply. Raises JobFailed."""
+        line = f"{told}\n".encode() if told else b""
+        done = rsync.run([*self._ssh, self.settings.login, "export"], self.deadline, line)
         try:
             reply = wire.decode(done.stdout)
         except wire.WireError as error:
