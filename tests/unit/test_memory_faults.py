@@ -504,3 +504,23 @@ def wait_for(met: Any, seconds: float = 60.0) -> None:
     while not met():
         assert time.monotonic() < deadline, "it did not come about"
         time.sleep(0.05)
+
+
+def test_a_takeover_waits_for_no_sync(pair: Pair) -> None:
+    """It starts from the last good generation, while a sync hangs on a source that is dead."""
+    assert pair.b.sync() == job.DONE
+    pair.a.put("workspace/MEMORY.md", f"{NOTES}- and a dog\n")
+    began = len(pair.calls.read_text().splitlines())
+    pair.connect("exec sleep 60")
+    pair.b.configure(run_seconds=8)
+    hanging = threading.Thread(target=pair.b.sync)
+    hanging.start()
+    try:
+        while len(pair.calls.read_text().splitlines()) == began:
+            time.sleep(0.05)
+        pair.b.serve(term=2)
+        assert hanging.is_alive()
+    finally:
+        hanging.join()
+    assert pair.b.has("workspace/MEMORY.md") == NOTES
+    assert pair.b.result()["result"] == "failed"
