@@ -319,6 +319,7 @@ def test_what_does_not_arrive_as_it_was_sent(a: Node, b: Node, harm: str) -> Non
 def test_ssh_that_connects_and_says_nothing(a: Node, b: Node) -> None:
     a.put("workspace/memory/new.md", "new\n")
     silent = f"INPUT -s {ADDRESS_OF_B} -p tcp --dport 22 ! --syn -j DROP"
+    b.root(f"rm -f {ROOT}/ssh-*")  # the connection of a run that was just now
     a.root(f"iptables -w -I {silent}")
     try:
         refused(b, "prepared no export (ssh ended with 255)")

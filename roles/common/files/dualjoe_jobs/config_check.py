@@ -39,7 +39,8 @@ def check(guard: ConfigGuard, accept_losses: bool = False) -> Outcome:
         version = guard.keep_good(content).name
         refused = Live.load(guard.root.with_name("memory") / "live.json").refused
         if refused:
-            raise JobFailed(f"this node keeps its own configuration, as the other one's is bad here: {refused}")
+            why = "; ".join(refused.values())
+            raise JobFailed(f"this node keeps its own configuration, as the other one's is bad here: {why}")
         return Outcome("ok", f"the configuration is good: version {version}", generation=version)
     if not verdict.sure:
         raise JobFailed(f"the configuration could not be checked: {verdict.summary()}")
