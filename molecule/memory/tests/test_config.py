@@ -202,7 +202,8 @@ def test_one_that_only_pc_a_can_use_stays_there(pair: Pair, good: str) -> None:
     finally:
         pair.on("pc-a", "mv", f"{own}.test", own)
         write(pair, "pc-a", good)
-        as_joe(pair, "pc-a", "/usr/local/bin/dualjoe", "config", "check", "--accept-losses")  # the variable is meant to go
+        # The variable is meant to go.
+        as_joe(pair, "pc-a", "/usr/local/bin/dualjoe", "config", "check", "--accept-losses")
     wait_until(lambda: check(pair, "pc-a")["result"] == "ok", "PC-A's configuration is good again", 90)
     sync(pair)
     wait_until(lambda: check(pair, "pc-b")["result"] == "ok", "PC-B has nothing to tell any more", 90)
