@@ -94,9 +94,10 @@ class Plug:
             world.later(cut_after + world.random.choice((0.1, 5, 30, 60)), node.boot)
 
     async def wait(self) -> int:
-        await asyncio.sleep(min(self._ends_after, 2 * FENCE_SECONDS))
-        self.returncode = self._code
-        return self._code
+        if self.returncode is None:
+            await asyncio.sleep(min(self._ends_after, 2 * FENCE_SECONDS))
+            self.returncode = self._code
+        return self.returncode
 
     def kill(self) -> None:
         self.returncode = -9

@@ -24,6 +24,8 @@ KNOWN_HOSTS = Path("/etc/dualjoe/known_hosts")
 _RESERVE = 0.05  # of the disk stays free
 _SILENCE_SECONDS = 60
 _LINGER_SECONDS = 5  # a connection that nobody uses stays open for so long
+_SOCKET_BYTES = 107  # of a socket's path, at most (unix(7));
+_GROWS_BYTES = 38 + 17  # by which ssh makes it longer: %C is 40 digits, and it is made under another name
 
 
 @dataclass(frozen=True)
@@ -92,11 +94,10 @@ class Puller:
     @property
     def _ssh(self) -> list[str]:
         """The command line up to the address, for one connection in the whole run: a planned move waits for logins."""
-        shared = {
-            "ControlMaster": "auto",
-            "ControlPath": f"{self.copies.root}/ssh-%C",
-            "ControlPersist": str(_LINGER_SECONDS),
-        }
+        path = f"{self.copies.root}/ssh-%C"
+        if len(os.fsencode(path)) + _GROWS_BYTES > _SOCKET_BYTES:  # ssh would refuse it
+            return list(self.settings.ssh)
+        shared = {"ControlMaster": "auto", "ControlPath": path, "ControlPersist": str(_LINGER_SECONDS)}
         return [*self.settings.ssh, *_options(shared)]
 
     def ask_export(self, told: str | None = None) -> dict[str, Any]:

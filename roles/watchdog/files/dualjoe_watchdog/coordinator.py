@@ -437,6 +437,7 @@ class Coordinator:
         finally:
             if process.returncode is None:
                 process.kill()
+                await process.wait()  # also when the watchdog ends: nothing of it is left behind
         if code != 0:
             await self._not_fenced(action.node, f"it ended with {code}")
             return
