@@ -54,7 +54,8 @@ class Scratch:
         self.clear()
         for each in self.sets:
             self.of(each).path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            each.path.mkdir(mode=0o700, parents=True, exist_ok=True)  # as a takeover would
+            if not each.path.is_relative_to(self.state_dir):  # nothing can be mounted over what is not there
+                each.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.state.mkdir(mode=0o700, exist_ok=True)
 
     def fill(self, generation: Generation, refused: Collection[str], check_time: Callable[[], object]) -> None:
