@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
+from dualjoe import merging
 from dualjoe.merging import kind, one_sided, union
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -95,3 +101,15 @@ def test_what_both_have_appended_is_there_in_the_order_of_each(
     merged = union(base, base + b"".join(live), base + b"".join(kept))
     assert in_order(live, merged.splitlines(keepends=True))
     assert in_order(kept, merged.splitlines(keepends=True))
+
+
+def test_lines_that_are_there_very_often_do_not_multiply_the_time() -> None:
+    """Half of a day's lines are empty. Matching each with each would take hours, between a grant and Joe's start."""
+    script = (
+        "from dualjoe.merging import union\n"
+        "body = b''.join(b'- note %d\\n\\n' % number for number in range(200_000))\n"
+        "merged = union(b'# day\\n' + body, b'# today\\n' + body + b'l\\n', b'# day\\n' + body + b'k\\n')\n"
+        "assert sorted(merged.splitlines()) == sorted((b'# today\\n' + body + b'l\\nk\\n').splitlines())\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(merging.__file__).parents[1])}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=120)

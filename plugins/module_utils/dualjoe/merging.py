@@ -47,7 +47,8 @@ def union(base: bytes | None, live: bytes, kept: bytes) -> bytes:
     while start < min(len(mine), len(other)) and mine[start] == other[start]:
         start += 1
     merged = mine[:start]
-    matcher = SequenceMatcher(None, mine[start:], other[start:], autojunk=False)
+    # Lines that are there very often, as empty ones, are no anchors: the time would grow with their number's square.
+    matcher = SequenceMatcher(None, mine[start:], other[start:], autojunk=True)
     for _, i, j, m, n in matcher.get_opcodes():
         merged += mine[start + i : start + j]
         if mine[start + i : start + j] != other[start + m : start + n]:
