@@ -14,6 +14,14 @@ from .handover import take
 from .settings import BadSettings, load
 
 
+def tell_boot(place: Path, boot_id: str) -> None:
+    """Write it down for the jobs: in a container their /proc may tell of another boot than the guard's."""
+    try:
+        place.write_text(f"{boot_id}\n", encoding="ascii")
+    except OSError as error:  # T440 will call the jobs overdue; the gateway needs none of it
+        logging.getLogger("dualjoe-guard").error("%s: %s", place, error.strerror)
+
+
 def main() -> int:
     """Exit codes: 0 stopped when asked, 1 bad settings."""
     parser = argparse.ArgumentParser(prog="dualjoe-guard", description="Owns the gateway's unit on this node.")
@@ -29,8 +37,7 @@ def main() -> int:
         return 0
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stdout)
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    # For the jobs: in a container their /proc may tell of another boot than a guard that sees the kernel's settings.
-    settings.socket.with_name("boot-id").write_text(f"{boot_id}\n", encoding="ascii")
+    tell_boot(settings.socket.with_name("boot-id"), boot_id)
     gateway = Gateway(settings.unit, settings.url, settings.health_deadline_seconds)
     asyncio.run(Guard(settings, gateway, boot_id, handover=take()).serve())
     return 0
