@@ -10,9 +10,10 @@ import subprocess
 from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
-from dualjoe_jobs import divergence, job
+from dualjoe_jobs import divergence, job, memory_publish, restore
 from dualjoe_jobs.memory import Memory
 from memory_pair import NOTES, Node, Pair, every_step, killed_at
 
@@ -462,6 +463,57 @@ def test_without_room_to_merge_it_goes_on_waiting(pair: Pair, monkeypatch: pytes
     assert pair.a.has(DAY) == "- 08:00 coffee\n- 10:00 b\n"
     pair.a.serve(term=4)
     assert sorted((pair.a.has(DAY) or "").splitlines()) == ["- 08:00 coffee", "- 09:00 key", "- 10:00 b"]
+
+
+def test_what_is_called_back_is_on_the_disk_also_when_the_time_is_over(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second of two notes fails; the first one's state may not be stored before its lines are safe."""
+    other = "workspace/memory/2026-11-26.md"
+    fail_over(pair, {DAY: "- 08:00 coffee\n- 09:00 key\n", other: "- goose\n"}, {DAY: "- 08:00 coffee\n- 10:00 b\n"})
+    steps: list[str] = []
+    write, store = divergence._looked_at, divergence.Divergence.store
+
+    def looked_at(memory: Memory, one: divergence.Divergence, path: str, *rest: Any) -> divergence.Note:
+        if path == other:
+            raise job.JobFailed("the run's time is over")
+        return write(memory, one, path, *rest)
+
+    def stored(one: divergence.Divergence) -> None:
+        steps.append("stored")
+        store(one)
+
+    pair.a.be("active", 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(divergence, "_looked_at", looked_at)
+        patch.setattr(divergence.Divergence, "store", stored)
+        patch.setattr(divergence, "sync_tree", lambda _tree: steps.append("on the disk"))
+        assert pair.a.publish() == job.FAILED
+    assert steps == ["on the disk", "stored"]
+    assert states(pair.a) == {DAY: "back", other: "waiting"}
+
+
+def test_a_restore_that_fails_keeps_no_line_from_coming_back(pair: Pair) -> None:
+    fail_over(pair, {DAY: "- 08:00 coffee\n- 09:00 key\n"}, {DAY: "- 08:00 coffee\n- 10:00 b\n"})
+    restore.ask(Memory.load(pair.a.settings, pair.a.root), "generations/20200101T000000Z", [])
+    pair.a.be("active", 3)
+    assert pair.a.publish() == job.FAILED
+    assert "20200101T000000Z" in pair.a.result("memory-publish")["message"]
+    assert sorted((pair.a.has(DAY) or "").splitlines()) == ["- 08:00 coffee", "- 09:00 key", "- 10:00 b"]
+
+
+def test_the_result_of_a_publication_is_written_before_the_divergences_are_looked_at(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That may have to wait for a lock, and the unit's time may end meanwhile."""
+
+    def killed(*_: object) -> None:
+        raise SystemExit(job.FAILED)
+
+    monkeypatch.setattr(memory_publish, "tell_divergence", killed)
+    with pytest.raises(SystemExit):
+        pair.b.publish()
+    assert pair.b.result("memory-publish")["message"] == "there is no generation yet"
 
 
 # What both had last

@@ -245,10 +245,10 @@ def _each_note(memory: Memory, divergence: Divergence, deadline: Deadline, write
             if note.state in OPEN:
                 deadline.left()
                 made = made.with_note(path, _looked_at(memory, divergence, path, deadline, write))
-        if write:  # what is called back must be on the disk
-            sync_tree(memory.sentinel.parent)
     finally:
         if made != divergence:
+            if write:  # what is called back must be on the disk
+                sync_tree(memory.sentinel.parent)
             made.store()
 
 

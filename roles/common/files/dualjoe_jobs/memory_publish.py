@@ -48,16 +48,26 @@ def publish(memory: Memory, probe: Probe, granted: bool = False) -> Outcome:
             raise JobFailed(f"this node is {own['role']} and its gateway runs: nothing is published under it")
         outcome = _newest(memory, own, deadline)
         if active:
-            try:
-                restored = restore.carry_out(memory, deadline)
-                divergence.bring_back(memory, deadline)
-            except (JobFailed, OSError) as error:
-                raise JobFailed(f"{outcome.message}; but what waited here was not brought: {error}") from error
-            if restored:
-                outcome = replace(outcome, result="ok", message=outcome.message + restored)
-        else:
-            with suppress(JobFailed, OSError):  # the next run looks again
-                divergence.look(memory, deadline)
+            return _with_what_waited(memory, outcome, deadline)
+        with suppress(JobFailed, OSError):  # the next run looks again
+            divergence.look(memory, deadline)
+    return outcome
+
+
+def _with_what_waited(memory: Memory, outcome: Outcome, deadline: Deadline) -> Outcome:
+    """Bring what waited for this node's term. A restore that fails keeps no divergence back. Raises JobFailed."""
+    wrong = []
+    try:
+        if restored := restore.carry_out(memory, deadline):
+            outcome = replace(outcome, result="ok", message=outcome.message + restored)
+    except (JobFailed, OSError) as error:
+        wrong.append(str(error))
+    try:
+        divergence.bring_back(memory, deadline)
+    except (JobFailed, OSError) as error:
+        wrong.append(str(error))
+    if wrong:
+        raise JobFailed(f"{outcome.message}; but what waited here was not brought: {'; '.join(wrong)}")
     return outcome
 
 
@@ -186,14 +196,14 @@ def main(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(job.FAILED))  # what must be done in the end still is
     check_account(root)
     started_at = job.utc_now()
+    memory = None
     try:
         memory = Memory.load(settings, root)
-        try:
-            outcome = publish(memory, probe, granted=True)
-        finally:
-            tell_divergence(memory, results)
+        outcome = publish(memory, probe, granted=True)
     except (JobFailed, OSError) as error:
         outcome = Outcome("failed", str(error))
     code = job.finish(NAME, results, outcome, started_at)
     job.tell(NAME, results, arguments.json)
+    if memory is not None:
+        tell_divergence(memory, results)  # last: it may have to wait, and the unit's time may end meanwhile
     return code
