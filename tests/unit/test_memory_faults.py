@@ -248,6 +248,27 @@ def test_a_bit_that_flips_in_a_generation_is_not_published(pair: Pair) -> None:
     assert pair.b.has("workspace/MEMORY.md") is None
 
 
+def test_a_copy_that_was_cut_off_is_not_taken_for_what_the_index_says(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A set that is withheld from then on is not looked at again: its copy must be what the manifest says."""
+    memory = Memory.load(pair.a.settings, pair.a.root)
+    copy = memory.capture
+    copy.renew(job.utc_now(), lambda: None)
+    pair.a.put("workspace/MEMORY.md", f"{NOTES}- a dog\n")
+
+    def killed(*_: object) -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(capture.Capture, "_store", killed)
+        with pytest.raises(SystemExit):
+            copy.renew(job.utc_now(), lambda: None)
+    pair.a.put("state/new.json", "{}")
+    copy.renew(job.utc_now(), lambda: None, withheld=["workspace"])
+    assert "state/new.json" in manifest.verify(copy.tree).sums
+
+
 def test_an_index_that_makes_no_sense_is_made_anew(pair: Pair) -> None:
     pair.b.sync()
     index = pair.a.root / "export/index.json"
