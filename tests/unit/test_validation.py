@@ -213,6 +213,16 @@ def test_text_that_is_cut_is_told_from_text_that_was_edited(
     assert report.good == (expected != "truncated")
 
 
+def test_media_that_the_gateway_clears_away_are_no_loss(tmp_path: Path) -> None:
+    """Nor do they hide one."""
+    memory = {f"workspace/memory/{number}.md": "x\n" for number in range(10)}
+    media = {f"media/inbound/{number}.jpg": "x" for number in range(90)}
+    last = fill(tmp_path / "last", memory | media)
+    assert rules(fill(tmp_path / "now", memory), last) == []
+    few = dict(list(memory.items())[:4])
+    assert rules(fill(tmp_path / "few", few | media), last) == [("gone", ".", 0)]
+
+
 def test_files_without_a_byte_count_as_gone(tmp_path: Path) -> None:
     fill(tmp_path / "last", {f"{number}.md": "x" for number in range(4)})
     fill(tmp_path / "now", {"0.md": "x", "1.md": "", "2.md": ""})

@@ -45,8 +45,8 @@ RULES: Mapping[str, Rule] = {
         "an SQLite file (known by its header) that fails SQLite's own check, has no tables, or is none any more",
     ),
     "database_unchecked": Rule("warning", "an SQLite file in use, or one that needs an extension to be checked"),
-    "emptied": Rule("error", "a folder at the top, or the whole, that has no files and had some"),
-    "gone": Rule("error", "more than their share of the files are gone or without a byte"),
+    "emptied": Rule("error", "a top folder, or the whole, that has no files and had some (foreign ones do not count)"),
+    "gone": Rule("error", "more than their share of the files are gone or without a byte (foreign ones do not count)"),
     "shrunk": Rule("error", "a key file that lost more than its share of bytes, or is gone"),
     "truncated": Rule("error", "text that is the beginning of what it was and ends in the middle of a line"),
     "blank": Rule("warning", "text that has no bytes and had some"),
@@ -90,7 +90,7 @@ _FOREIGN = Selection(["media/**", "workspace/*/**"], ["workspace/memory/"])
 @dataclass(frozen=True)
 class Policy:
     """How strict to be. ``rules`` has the severities that differ from RULES. In ``foreign`` files, which Joe was sent
-    or works on, nothing is worse than a warning."""
+    or works on, nothing is worse than a warning, and they may all go."""
 
     rules: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = Limits()
@@ -132,7 +132,11 @@ class Policy:
     def severity(self, rule: str, path: str) -> str:
         """How bad it is when ``rule`` finds something in the file at ``path``."""
         severity = self.rules.get(rule) or RULES[rule].severity
-        return "warning" if severity == "error" and self.foreign.takes_deep(path) else severity
+        return "warning" if severity == "error" and self.is_foreign(path) else severity
+
+    def is_foreign(self, path: str) -> bool:
+        """Whether Joe was sent the file at ``path``, or works on it."""
+        return self.foreign.takes_deep(path)
 
 
 BUILT_IN = Policy()

@@ -140,7 +140,9 @@ class _Look:
         self.policy = policy
         self.findings: list[Finding] = []
         self.files = self.bytes = 0
-        self.had = self.lost = 0  # files of the last good tree; those of them that are gone or without a byte
+        # Files of the last good tree; those of them that are gone or without a byte. Foreign ones come and go (the
+        # gateway itself clears media away), so they do not count.
+        self.had = self.lost = 0
         self.had_in: Counter[str] = Counter()  # by folder at the top
         self.has_in: set[str] = set()
         self.sums: dict[str, str] | None = None  # by a generation's manifest, of the files that were not seen yet
@@ -154,12 +156,13 @@ class _Look:
 
     def at(self, now: File | None, before: File | None, unchanged: Collection[str] = frozenset()) -> None:
         """Look at one file and at what it was."""
-        if before:
+        counts = before is not None and not self.policy.is_foreign(before.name)
+        if before and counts:
             self.had += 1
             self.had_in[before.name.partition("/")[0] if "/" in before.name else ""] += 1
         if now is None:
             assert before is not None
-            self.lost += 1
+            self.lost += counts
             if self._is_key(before.name):
                 self.add(before.name, [Fault("shrunk", 0, f"is gone, and had {before.size} bytes")])
             return
@@ -177,7 +180,7 @@ class _Look:
             except FileNotFoundError:  # of a live tree, and it went away meanwhile
                 return
         if before and before.size and not size:
-            self.lost += 1
+            self.lost += counts
 
     def _is_key(self, name: str) -> bool:
         return self.policy.key_files is not None and self.policy.key_files.takes(name)
