@@ -215,8 +215,8 @@ def test_text_that_is_cut_is_told_from_text_that_was_edited(
 
 def test_media_that_the_gateway_clears_away_are_no_loss(tmp_path: Path) -> None:
     """Nor do they hide one."""
-    memory = {f"workspace/memory/{number}.md": "x\n" for number in range(10)}
-    media = {f"media/inbound/{number}.jpg": "x" for number in range(90)}
+    memory: dict[str, bytes | str] = {f"workspace/memory/{number}.md": "x\n" for number in range(10)}
+    media: dict[str, bytes | str] = {f"media/inbound/{number}.jpg": "x" for number in range(90)}
     last = fill(tmp_path / "last", memory | media)
     assert rules(fill(tmp_path / "now", memory), last) == []
     few = dict(list(memory.items())[:4])

@@ -1,7 +1,7 @@
 """What the gateway of a rehearsal must know. It is read from the generation before the start, and asked of the gateway
 itself when it is ready. No model is needed for that.
 
-Two of these facts are read from OpenClaw's own tables. Where another version of it has none of that name, the fact is
+Three of these facts are read from OpenClaw's own tables. Where another version of it has none of that name, the fact is
 unknown, and nothing is asked for its sake.
 """
 
