@@ -246,8 +246,8 @@ class Pair:
         lines = [
             f"import json, sys; sys.path[:0] = {LIBRARIES!r}",
             "from pathlib import Path",
-            "from dualjoe_jobs import pull",
-            f"pull.KNOWN_HOSTS = Path({str(self.place / 'known_hosts')!r})",
+            "from dualjoe_jobs import source",
+            f"source.KNOWN_HOSTS = Path({str(self.place / 'known_hosts')!r})",
             f"told, *places = map(Path, {[str(one) for one in (node.said, node.settings, node.root, node.results)]!r})",
             "probe = lambda: json.loads(told.read_text())",
             {

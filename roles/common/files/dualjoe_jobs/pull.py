@@ -10,22 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dualjoe import wire
 from dualjoe.retention import Policy
 
-from . import manifest, rsync
+from . import manifest
 from .copies import Copies
 from .job import JobFailed
 from .manifest import Manifest
 from .rsync import Deadline
-
-KNOWN_HOSTS = Path("/etc/dualjoe/known_hosts")
+from .source import Source, ssh_options
 
 _RESERVE = 0.05  # of the disk stays free
-_SILENCE_SECONDS = 60
-_LINGER_SECONDS = 5  # a connection that nobody uses stays open for so long
-_SOCKET_BYTES = 107  # of a socket's path, at most (unix(7));
-_GROWS_BYTES = 38 + 17  # by which ssh makes it longer: %C is 40 digits, and it is made under another name
 
 
 @dataclass(frozen=True)
@@ -54,24 +48,6 @@ class Settings:
         return cls(Policy.parse(raw["keep"]), float(raw["run_seconds"]), f"{source['user']}@{source['address']}", ssh)
 
 
-def ssh_options(key: Path) -> list[str]:
-    """Options for a connection with this key, to pinned hosts only, that never waits for a person."""
-    options = {
-        "BatchMode": "yes",
-        "StrictHostKeyChecking": "yes",
-        "UserKnownHostsFile": str(KNOWN_HOSTS),
-        "IdentitiesOnly": "yes",
-        "ConnectTimeout": "10",
-        "ServerAliveInterval": "5",
-        "ServerAliveCountMax": "3",
-    }
-    return ["-F", "none", *_options(options), "-i", str(key)]
-
-
-def _options(options: Mapping[str, str]) -> list[str]:
-    return [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-
-
 @contextmanager
 def _as_sent() -> Iterator[None]:
     try:
@@ -92,28 +68,13 @@ class Puller:
     recheck: bool = False
 
     @property
-    def _ssh(self) -> list[str]:
-        """The command line up to the address, for one connection in the whole run: a planned move waits for logins."""
-        path = f"{self.copies.root}/ssh-%C"
-        if len(os.fsencode(path)) + _GROWS_BYTES > _SOCKET_BYTES:  # ssh would refuse it
-            return list(self.settings.ssh)
-        shared = {"ControlMaster": "auto", "ControlPath": path, "ControlPersist": str(_LINGER_SECONDS)}
-        return [*self.settings.ssh, *_options(shared)]
+    def source(self) -> Source:
+        """The other machine, for this run."""
+        return Source(self.settings.login, self.settings.ssh, self.copies.root, self.deadline)
 
     def ask_export(self, told: str | None = None) -> dict[str, Any]:
         """Have the source prepare its export, after telling it one line; its reply. Raises JobFailed."""
-        line = f"{told}\n".encode() if told else b""
-        done = rsync.run([*self._ssh, self.settings.login, "export"], self.deadline, line)
-        try:
-            reply = wire.decode(done.stdout)
-        except wire.WireError as error:
-            said = rsync.last_line(done.stderr) or str(error)
-            raise JobFailed(
-                f"{self.settings.login} prepared no export (ssh ended with {done.returncode}): {said}"
-            ) from error
-        if done.returncode != 0 or reply.get("ok") is not True:
-            raise JobFailed(f"the source could not save its data: {reply.get('message')}")
-        return reply
+        return self.source.ask_export(told)
 
     def fetch(self) -> Manifest:
         """Bring what the source has exported into the stage, whole. Raises JobFailed.
@@ -166,22 +127,7 @@ class Puller:
         return rest
 
     def _copy(self, paths: Sequence[str], shown: bool) -> None:
-        if not paths:
-            return
-        current = self.copies.current
-        options = [
-            "-tI",  # whatever is asked for is sent: what may be the same has been sorted out
-            "--chmod=D0750,F0640",
-            f"--timeout={_SILENCE_SECONDS}",
-            f"--rsh={' '.join(self._ssh)}",
-            "--from0",
-            "--files-from=-",
-            # An older version of a file saves sending all of a new one.
-            *([f"--copy-dest={current.resolve()}"] if current.is_dir() else []),
-            *(["--info=progress2"] if shown else []),
-        ]
-        told = b"\0".join(map(os.fsencode, paths))
-        rsync.copy([*options, f"{self.settings.login}:", f"{self.copies.stage}/"], self.deadline, told, shown)
+        self.source.receive(paths, self.copies.stage, self.copies.current.resolve(), shown=shown)
 
 
 def check_room(folder: Path, size: int, files: int) -> None:
