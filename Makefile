@@ -11,7 +11,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv tools docker images demo demo-down test lint types unit simulate simulate-mutants molecule chaos bench-takeover bench-validate bench-sync lock docs clean
+.PHONY: help venv tools docker images demo demo-down test lint types unit simulate simulate-mutants molecule chaos bench-takeover bench-validate bench-sync bench-backup lock docs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,10 @@ bench-validate: venv ## validate_memory beside sha256sum of the same tree: BENCH
 
 bench-sync: venv tools ## a memory sync beside plain rsync, and continuous mode: BENCH='--files 1000 --database 0'
 	@$(BIN)/python bench/sync.py $(BENCH)
+
+bench-backup: venv tools ## a backup and a restore beside rsnapshot and restic: BENCH='--files 100000 --megabytes 2048'
+	@$(PYTHON) lab/bootstrap.py peers
+	@$(BIN)/python bench/backup.py $(BENCH)
 
 lock: ## lock the Python dependencies again, with hashes
 	@$(PYTHON) -m venv .cache/lock

@@ -138,6 +138,13 @@ def tools() -> None:
         apt_install("rsync")
 
 
+def peers() -> None:
+    """Have the programs that bench/backup.py compares ours with."""
+    missing = [name for name in ("rsnapshot", "restic") if shutil.which(name) is None]
+    if missing:
+        apt_install(*missing)
+
+
 # Docker
 
 
@@ -341,7 +348,13 @@ def images() -> None:
     bake_gateway(base)
 
 
-COMMANDS: dict[str, Callable[[], None]] = {"venv": venv, "tools": tools, "docker": docker, "images": images}
+COMMANDS: dict[str, Callable[[], None]] = {
+    "venv": venv,
+    "tools": tools,
+    "peers": peers,
+    "docker": docker,
+    "images": images,
+}
 
 
 def main() -> int:

@@ -16,9 +16,9 @@ ROOT = Path(__file__).resolve().parents[2]
 MOST = f"{sync.AIMS_FILES} files"
 
 
-def results(**seconds: tuple[list[float], list[float]]) -> sync.Results:
+def results(**seconds: tuple[list[float], list[float]]) -> sync.Syncs:
     """Of the largest tree: step -> seconds of ours, and of the peer's."""
-    found = sync.Results("then", "abc", "2 cores", 1)
+    found = sync.Syncs("then", "abc", "2 cores", 1)
     for step, (ours, peer) in seconds.items():
         named = {"same": sync.SAME, "changed": sync.CHANGED}[step]
         found.runs += [sync.Run(MOST, named, sync.OURS, each, 30_000_000, 20_000_000) for each in ours]
