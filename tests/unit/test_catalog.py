@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from dualjoe.catalog import CatalogError, Entry, merged, order, read, write
+from dualjoe.catalog import CatalogError, Entry, merged, order, read, within, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -81,6 +81,14 @@ def test_two_catalogs_are_walked_side_by_side(one: list[Entry], other: list[Entr
 
 def test_a_folder_is_followed_by_what_is_in_it() -> None:
     assert sorted(["a-", "a", "a!b", "a/b", "a/b/c", "b"], key=order) == ["a", "a/b", "a/b/c", "a!b", "a-", "b"]
+
+
+@settings(deadline=None, derandomize=True, database=None, max_examples=50)
+@given(trees, paths)
+def test_a_part_of_a_catalog_is_what_is_at_a_path_and_below(tree: list[Entry], path: str) -> None:
+    wanted = [entry for entry in tree if os.fsencode(entry.path + "/").startswith(os.fsencode(path + "/"))]
+    assert list(within(tree, path)) == wanted
+    assert list(within(tree, "")) == tree
 
 
 def test_keys_that_say_nothing_are_left_out() -> None:

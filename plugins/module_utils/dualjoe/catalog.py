@@ -152,6 +152,17 @@ def _is_device(numbers: tuple[int, ...]) -> bool:
     return len(numbers) == 2 and all(type(number) is int and 0 <= number < 1 << 32 for number in numbers)
 
 
+def within(entries: Iterable[Entry], path: str) -> Iterator[Entry]:
+    """Of a catalog's entries those at ``path`` and below; all for ''. Raises ValueError for what can be no path."""
+    key = order(path)
+    for entry in entries:
+        found = order(entry.path)
+        if not path or found == key or found.startswith(key + b"\0"):
+            yield entry
+        elif found > key:
+            return
+
+
 def merged(one: Iterable[Entry], other: Iterable[Entry]) -> Iterator[tuple[Entry | None, Entry | None]]:
     """The entries of two catalogs side by side: of each path the one, the other, or both."""
     left, right = iter(one), iter(other)
