@@ -3,12 +3,12 @@
 Of the newest copies ``last`` stay; and of each of the newest ``hourly`` hours that have a copy its last one, and so on
 for days, weeks (ISO) and months, all in UTC. Only periods that have a copy count, so that a pair which made none for a
 year loses none. Copies from the future (more than an hour ahead), which a clock made that was wrong for a while, are
-thinned by themselves: they push out no others.
+thinned by themselves: they push out no others. Nor do damaged ones: what would stay without them stays with them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -50,11 +50,16 @@ _PERIODS: Mapping[str, Callable[[datetime], tuple[int, ...]]] = {
 }
 
 
-def kept(copies: Mapping[str, datetime], now: datetime, policy: Policy) -> set[str]:
+def kept(
+    copies: Mapping[str, datetime], now: datetime, policy: Policy, damaged: Collection[str] = frozenset()
+) -> set[str]:
     """The names of those ``copies`` (name -> when it was made) that stay. Of one or more copies at least one does."""
-    past = {name: time for name, time in copies.items() if time - now <= AHEAD}
-    future = {name: time for name, time in copies.items() if time - now > AHEAD}
-    return _thinned(past, policy) | _thinned(future, policy)
+    stay = set()
+    for some in (copies, {name: time for name, time in copies.items() if name not in damaged}):
+        past = {name: time for name, time in some.items() if time - now <= AHEAD}
+        future = {name: time for name, time in some.items() if time - now > AHEAD}
+        stay |= _thinned(past, policy) | _thinned(future, policy)
+    return stay
 
 
 def _thinned(copies: Mapping[str, datetime], policy: Policy) -> set[str]:

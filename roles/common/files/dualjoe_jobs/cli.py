@@ -82,6 +82,7 @@ COMMANDS: Mapping[str, tuple[Command, str]] = {
 EXPORTS: Mapping[str, tuple[Command, str]] = {
     "backup": (_serve_of("backup_prepare"), "T440's data, for a node's backup key"),
     "memory": (_serve_of("memory_export"), "this node's memory, for the other's memory key"),
+    "snapshots": (_serve_of("snapshots_export"), "this node's snapshots, for T440's restores and the other's repairs"),
 }
 
 

@@ -5,28 +5,25 @@ A copy gets its name by one rename, when it is whole and on the disk. Its name i
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+from dualjoe import dated
 from dualjoe.retention import Policy, kept
 
 from .durable import sync_folder, sync_tree
 from .job import JobFailed
 
-_NAME = re.compile(r"^\d{8}T\d{6}Z$")
-_FORMAT = "%Y%m%dT%H%M%SZ"
-
 
 def name_of(moment: str) -> str:
     """The name of a copy made at ``moment`` (UTC, ISO 8601). Raises JobFailed."""
-    name = re.sub(r"[-:]", "", moment)
-    if not _is_name(name):
-        raise JobFailed(f"the manifest's time is strange: {moment!r}")
-    return name
+    try:
+        return dated.name_of(moment)
+    except ValueError as error:
+        raise JobFailed(f"the source's time is strange: {error}") from error
 
 
 def next_name(folder: Path, moment: str) -> str:
@@ -34,24 +31,13 @@ def next_name(folder: Path, moment: str) -> str:
     name = name_of(moment)
     last = max((path.name for path in named(folder)), default="")
     if name <= last:
-        name = (_time_of(last) + timedelta(seconds=1)).strftime(_FORMAT)
+        name = dated.name_at(dated.time_of(last) + timedelta(seconds=1))
     return name
-
-
-def _is_name(name: str) -> bool:
-    try:
-        return bool(_NAME.match(name) and _time_of(name))
-    except ValueError:
-        return False
-
-
-def _time_of(name: str) -> datetime:
-    return datetime.strptime(name, _FORMAT).replace(tzinfo=timezone.utc)
 
 
 def named(folder: Path) -> list[Path]:
     """All copies in ``folder``, oldest first."""
-    return sorted(path for path in folder.glob("*") if _is_name(path.name))
+    return sorted(path for path in folder.glob("*") if dated.is_name(path.name))
 
 
 @dataclass(frozen=True)
@@ -77,11 +63,20 @@ class Copies:
         """Make the place ready: what a killed run left is cleared."""
         self.folder.mkdir(mode=0o750, parents=True, exist_ok=True)
         self.clear_stage()
+        self._clear_trash()
 
     def clear_stage(self) -> None:
         """Remove a stage, whoever left it."""
         if self.stage.exists():
             shutil.rmtree(self.stage)
+
+    @property
+    def _trash(self) -> Path:
+        return self.root / "trash"
+
+    def _clear_trash(self) -> None:
+        if self._trash.exists():
+            shutil.rmtree(self._trash)
 
     def keep(self, name: str) -> None:
         """Give the stage its name, and let ``current`` lead there. A copy that has the name already stays."""
@@ -95,14 +90,21 @@ class Copies:
         link.replace(self.current)
         sync_folder(self.root)
 
-    def prune(self, policy: Policy, spared: Collection[str] = ()) -> None:
-        """Remove what ``policy`` does not keep, but never the current copy nor those ``spared``. Nothing is written, so
-        that it works on a full disk. Moved away first: what has a name is always whole."""
+    def surplus(self, policy: Policy, spared: Collection[str] = (), damaged: Collection[str] = ()) -> list[Path]:
+        """What ``policy`` does not keep, oldest first, but never the current copy nor those ``spared``. Those
+        ``damaged`` push out no others."""
         copies = named(self.folder)
-        stay = kept({path.name: _time_of(path.name) for path in copies}, datetime.now(timezone.utc), policy)
-        stay |= {self.current.resolve().name, *spared}
-        for old in copies:
-            if old.name not in stay:
-                self.clear_stage()
-                old.rename(self.stage)
-        self.clear_stage()
+        times = {path.name: dated.time_of(path.name) for path in copies}
+        stay = kept(times, datetime.now(timezone.utc), policy, damaged) | {self.current.resolve().name, *spared}
+        return [path for path in copies if path.name not in stay]
+
+    def prune(self, policy: Policy, spared: Collection[str] = (), damaged: Collection[str] = ()) -> None:
+        """Remove the surplus. Nothing is written, so that it works on a full disk."""
+        for old in self.surplus(policy, spared, damaged):
+            self.remove(old)
+
+    def remove(self, old: Path) -> None:
+        """Remove a copy. Moved away first: what has a name is always whole."""
+        self._clear_trash()
+        old.rename(self._trash)
+        self._clear_trash()

@@ -1,0 +1,59 @@
+"""What the keys `restore` (of T440) and `repair` (of the other node) may do here: list the snapshots, and read them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dualjoe import snapshots, wire
+from dualjoe.snapshots import SnapshotError
+
+from .copies import named
+from .export import ExportFailed, say
+from .verified import Verified
+
+BACKUPS = Path("/var/lib/dualjoe/backups")
+
+
+def listed(backups: Path) -> Iterator[dict[str, Any]]:
+    """Each snapshot, oldest first, with what verification has found: ``verified`` is good, bad, or None.
+
+    Those of a former version, and what does not say what it is, are left out: nothing can be restored from them here.
+    """
+    verified = Verified.load(backups)
+    for path in named(backups / "snapshots"):
+        try:
+            one = snapshots.load(path)
+        except SnapshotError:
+            continue
+        parts = one.containers.items()
+        yield {
+            "name": path.name,
+            "captured_at": one.captured_at,
+            "containers": {name: {"hook": part.hook, "files": part.files, "bytes": part.bytes} for name, part in parts},
+            "verified": verified.word(path.name),
+            "verified_at": verified.checked_at.get(path.name),
+        }
+
+
+def answer(command: str, backups: Path) -> int:
+    """Do what the other side asked for. Returns an exit code; for rsync it does not return. Raises ExportFailed."""
+    if command == "list":
+        say(wire.ok(snapshots=list(listed(backups))))
+        return 0
+    if command.startswith("rsync --server --sender "):
+        # It reads the command from SSH_ORIGINAL_COMMAND and refuses whatever leads out of the folder.
+        folder = str(backups / "snapshots")
+        os.execvp("rrsync", ["rrsync", "-ro", "-no-lock", folder])  # noqa: S606 no shell is meant
+    raise ExportFailed("this key may ask for list and rsync only")
+
+
+def serve(backups: Path = BACKUPS) -> int:
+    """Answer one ssh connection. Failures are one JSON line, as the other side expects."""
+    try:
+        return answer(os.environ.get("SSH_ORIGINAL_COMMAND", ""), backups)
+    except (ExportFailed, OSError) as error:
+        say(wire.Refused("export_failed", str(error)).reply())
+        return 1
