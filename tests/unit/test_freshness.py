@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
-from dualjoe import alerts, sightings
+from dualjoe import alerts, boot, freshness, job_results, sightings, snapshot_warnings
 from dualjoe.freshness import Job
 from dualjoe.pair import Decision, Pause, Record, Sighting
-from dualjoe_guard import reports
 from dualjoe_jobs import job, locks
 from dualjoe_jobs.job import JobFailed, Outcome
+from dualjoe_watchdog import own_jobs
 
 SYNC = Job("memory-sync", 300, "Joe's memory")
 CHECK = Job("config-check", 60)
@@ -146,7 +148,7 @@ class Node:
         return job.run("memory-sync", self.place / "lock", self.results, work)
 
     def troubles(self) -> list[str]:
-        found = troubles(sighting(self.up, 10000, memory_sync=reports.jobs(self.place).get("memory-sync")))
+        found = troubles(sighting(self.up, 10000, memory_sync=job_results.read(self.place / "jobs").get("memory-sync")))
         return [key for key in found if not key.startswith("job ")]
 
 
@@ -190,7 +192,7 @@ def test_data_is_as_old_as_the_last_run_that_brought_some(node: Node) -> None:
 
 def test_it_is_as_old_as_the_begin_of_that_run(node: Node) -> None:
     node.run(FETCHED, seconds=240)
-    assert reports.jobs(node.place)["memory-sync"]["boot"] == {
+    assert job_results.read(node.results)["memory-sync"]["boot"] == {
         "id": BOOT,
         "finished_seconds": 10240,
         "captured_seconds": 10000,
@@ -215,7 +217,7 @@ def test_what_another_boot_has_captured_is_not_taken_over(node: Node) -> None:
 def test_a_result_that_makes_no_sense_is_replaced(node: Node, nonsense: str) -> None:
     (node.results / "memory-sync.json").write_text(nonsense)
     node.run(JobFailed("no route"))
-    assert reports.jobs(node.place)["memory-sync"]["message"] == "no route"
+    assert job_results.read(node.results)["memory-sync"]["message"] == "no route"
 
 
 def test_skipped_runs_are_counted_until_one_ends(node: Node) -> None:
@@ -225,7 +227,122 @@ def test_skipped_runs_are_counted_until_one_ends(node: Node) -> None:
         for number in (1, 2, 3):
             assert node.troubles() == []
             assert node.run(FETCHED) == job.BUSY
-            assert reports.jobs(node.place)["memory-sync"]["skipped_in_a_row"] == number
+            assert job_results.read(node.results)["memory-sync"]["skipped_in_a_row"] == number
         assert node.troubles() == ["late pc-b memory-sync"]
     node.run(FETCHED)
-    assert (node.troubles(), reports.jobs(node.place)["memory-sync"]["skipped_in_a_row"]) == ([], 0)
+    assert (node.troubles(), job_results.read(node.results)["memory-sync"]["skipped_in_a_row"]) == ([], 0)
+
+
+# What is weekly, and what T440 itself does
+
+DRILL = Job("drill", 7 * DAY, on_witness=True)
+VERIFY = Job("backup-verify", DAY)
+NOON = datetime(2026, 11, 24, 12, tzinfo=timezone.utc)
+
+
+def days_ago(days: float, boot: str = OTHER_BOOT) -> dict[str, Any]:
+    """A result of so many days before NOON."""
+    return run_at(100, boot=boot, finished_at=(NOON - timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%SZ"))
+
+
+@pytest.mark.parametrize(
+    ("told", "known", "late"),
+    [
+        (days_ago(1.5), 7 * 3600, False),
+        (days_ago(2.9), 7 * 3600, False),  # the clocks may be wrong by a day
+        (days_ago(3.1), 7 * 3600, True),
+        (days_ago(3.1), 5 * 3600, False),  # after a boot, what was missed has its time
+        (days_ago(-400), 7 * 3600, False),  # a clock that was wrong: it counts from the boot
+        (days_ago(-400), 2 * DAY + 61, True),
+        (days_ago(400, BOOT), 7 * 3600, False),  # the clock of this boot knows better
+        (None, 2 * DAY, False),
+        (None, 2 * DAY + 61, True),
+        ({"finished_at": "some day"}, 7 * 3600, False),
+    ],
+)
+def test_a_machine_that_boots_each_day_is_told_of_a_daily_job_that_stopped(told: Any, known: float, late: bool) -> None:
+    seen = sighting(known, known, **({"backup_verify": told} if told else {}))
+    found = freshness.overdue((VERIFY,), seen, NOON.timestamp())
+    assert list(found) == (["late pc-b backup-verify"] if late else [])
+
+
+def test_a_watch_that_has_just_begun_learns_of_old_neglect_some_hours_later() -> None:
+    neglected = sighting(20 * DAY, 5 * 3600, drill=run_at(0))
+    assert freshness.overdue((DRILL,), neglected, 0) == {}
+    (text,) = freshness.overdue((DRILL,), replace(neglected, heard_at=1000 + 7 * 3600), 0).values()
+    assert text.startswith("Job drill on pc-b has ended no run for 20 days, and should every 7 days.")
+
+
+def test_each_machine_is_asked_for_its_own_jobs(tmp_path: Path) -> None:
+    (tmp_path / "drill.json").write_text(json.dumps({"result": "failed", "message": "box notes has 3 rows, not 4"}))
+    since = 10 * DAY
+    witness = own_jobs.look(tmp_path, since + 15 * DAY, since)
+    decision = Decision(Record(7, "pc-a"), "home", "")
+    found = alerts.standing(decision, {"pc-b": sighting(1e6, 1e6)}, 2, (DRILL, VERIFY), witness)
+    assert list(found) == ["late pc-b backup-verify", "job T440 drill", "late T440 drill"]
+    assert found["job T440 drill"] == "Job drill on T440 failed: box notes has 3 rows, not 4"
+
+
+def test_what_a_job_on_t440_has_noted_is_of_t440_s_own_boot(node: Node) -> None:
+    node.boot.write_text(boot.this() + "\n")
+    node.run(FETCHED)
+    witness = own_jobs.look(node.results, 10000 + 2 * 300, 0)
+    sync = Job("memory-sync", 300, on_witness=True)
+    assert freshness.overdue((sync,), witness, 0) == {}
+    assert list(freshness.overdue((sync,), own_jobs.look(node.results, 10666, 0), 0)) == ["late T440 memory-sync"]
+
+
+# Warnings
+
+
+def test_a_warning_is_told_once_whoever_tells_it_and_so_is_its_end() -> None:
+    warned = run_at(9990, 9990, warnings={"uncovered-volumes": "volumes on T440 that no backup covers: geese."})
+    decision = Decision(Record(7, "pc-a"), "home", "")
+    a, b = replace(sighting(10000, 10000, backup=warned), node="pc-a"), sighting(10000, 10000, backup=warned)
+    known, texts = alerts.news({}, alerts.standing(decision, {"pc-a": a, "pc-b": b}, 2), 0, 3600)
+    assert texts == ["Job backup warns: volumes on T440 that no backup covers: geese."]
+    well = sighting(10000, 10000, backup=run_at(9990, 9990, warnings={}))
+    known, texts = alerts.news(known, alerts.standing(decision, {"pc-a": a, "pc-b": well}, 2), 10, 3600)
+    assert texts == []
+    known, texts = alerts.news(known, alerts.standing(decision, {"pc-b": well}, 2), 20, 3600)
+    assert texts == ["Over: job backup warns no more of uncovered-volumes."]
+
+
+@pytest.mark.parametrize("nonsense", [None, [], "geese", 5])
+def test_warnings_that_make_no_sense_are_none(nonsense: Any) -> None:
+    assert troubles(sighting(10000, 10000, backup=run_at(9990, 9990, warnings=nonsense)), jobs=()) == {}
+
+
+def test_a_run_leaves_its_warnings(node: Node) -> None:
+    node.run(Outcome("ok", "3 files", "2026-11-24T06:00:00Z", warnings={"dropped": "less than before"}))
+    assert job_results.read(node.results)["memory-sync"]["warnings"] == {"dropped": "less than before"}
+
+
+def snapshot(uncovered: dict[str, list[str]] | None = None, **held: tuple[int, int]) -> dict[str, Any]:
+    containers = {name: {"hook": "files", "files": files, "bytes": size} for name, (files, size) in held.items()}
+    return {"version": 2, "containers": containers, "uncovered": uncovered or {"containers": [], "volumes": []}}
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "kinds"),
+    [
+        (snapshot(notes=(1, 10)), None, []),
+        (snapshot(notes=(5, 50)), snapshot(notes=(10, 100)), []),
+        (snapshot(notes=(10, 49)), snapshot(notes=(10, 100)), ["dropped"]),
+        (snapshot(notes=(4, 100)), snapshot(notes=(10, 100)), ["dropped"]),
+        (snapshot(notes=(1, 1), web=(9, 9)), snapshot(web=(9, 9)), []),  # a new one
+        (snapshot(web=(9, 9)), snapshot(notes=(1, 1), web=(9, 9)), []),  # no entry of the inventory any more
+        (snapshot({"containers": ["x"], "volumes": []}), None, ["uncovered-containers"]),
+        (snapshot({"containers": ["x"], "volumes": ["v"]}), None, ["uncovered-containers", "uncovered-volumes"]),
+    ],
+)
+def test_what_a_snapshot_warns_of(now: Any, before: Any, kinds: list[str]) -> None:
+    assert list(snapshot_warnings.found(now, before, 50)) == kinds
+
+
+def test_a_warning_names_what_it_is_of_and_stays_short() -> None:
+    (text,) = snapshot_warnings.found(snapshot(notes=(10, 49)), snapshot(notes=(10, 100)), 50).values()
+    assert text.startswith("less than before in the backup of notes (100 bytes, now 49). ")
+    many = [f"volume{number}" for number in range(9)]
+    (text,) = snapshot_warnings.found(snapshot({"volumes": many}), None, 50).values()
+    assert text.startswith("volumes on T440 that no backup covers: volume0, volume1, volume2, volume3, volume4 and 4 ")

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dualjoe import telegram, wire
+from dualjoe import boot, telegram, wire
 from dualjoe.health import Health, Limits
 from dualjoe.lease import SECOND, Lease, NodeState, stamp
 from dualjoe_guard import daemon, epochs, handover, people
-from dualjoe_guard.__main__ import tell_boot
 from dualjoe_guard.daemon import Guard, boot_clock
 from dualjoe_guard.gateway import Command, Gateway, UnitState
 from dualjoe_guard.handover import Handover
@@ -450,7 +449,7 @@ async def test_code_that_does_not_start_is_not_reloaded(
 def test_what_the_jobs_are_told_is_no_reason_to_leave_joe_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tell_boot(tmp_path / "boot-id", "0054fcfa")
+    boot.tell(tmp_path / "boot-id", "0054fcfa")
     assert (tmp_path / "boot-id").read_text() == "0054fcfa\n"
-    tell_boot(tmp_path / "gone" / "boot-id", "0054fcfa")
+    boot.tell(tmp_path / "gone" / "boot-id", "0054fcfa")
     assert "No such file or directory" in caplog.text

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dualjoe import control, freshness, wire
+from dualjoe import control, freshness, summary, wire
 from dualjoe.pair import Record
 from dualjoe_watchdog import cli, coordinator, telegram
 from dualjoe_watchdog.nodes import Node, Unreachable
@@ -292,6 +292,15 @@ async def test_a_job_that_fails_on_a_node_is_told_once_and_so_is_its_end(pair: P
         assert sum("no route" in text for text in bot.texts) == 1
         pair.guards["pc-b"].more["jobs"] = {"memory-sync": {"result": "ok"}}
         await until(lambda: any("Over: Job memory-sync on pc-b" in text for text in bot.texts))
+
+
+async def test_a_job_of_t440_itself_that_fails_is_told_and_shown(pair: Pair, bot: BotApi) -> None:
+    (pair.folder / "jobs").mkdir()
+    drill = {"result": "failed", "message": "notes did not answer", "finished_at": "2026-11-24T06:00:00Z"}
+    (pair.folder / "jobs/drill.json").write_text(json.dumps(drill))
+    async with pair.watched() as watchdog:
+        await until(lambda: any("Job drill on T440 failed: notes did not answer" in text for text in bot.texts))
+        assert "  T440     witness  drill failed at 2026-11-24T06:00:00Z" in summary.of_pair(watchdog.status())
 
 
 async def test_a_job_that_does_not_run_is_told_and_so_is_its_end(

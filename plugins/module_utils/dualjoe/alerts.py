@@ -44,10 +44,13 @@ def standing(
     sightings: Mapping[str, Sighting],
     confirm_checks: int,
     jobs: Sequence[freshness.Job] = (),
+    witness: Sighting | None = None,
+    wall: float = 0.0,
 ) -> dict[str, str]:
     """Every trouble of this moment: a key that stays the same while it lasts -> its text.
 
-    What a node has told of itself stands until it tells otherwise: its silence is the end of no trouble.
+    What a node has told of itself stands until it tells otherwise: its silence is the end of no trouble. ``witness``:
+    T440's own jobs, as a probe of it would tell them; ``wall``: its wall clock, in seconds.
     """
     found = {}
     if decision.situation in NOT_SERVED | HELD_BACK:
@@ -68,7 +71,9 @@ def standing(
             )
         if s.heard_at is not None:
             found.update(_of_node(s))
-            found.update(freshness.overdue(jobs, s))
+            found.update(_of_jobs(s, [job for job in jobs if not job.on_witness], wall))
+    if witness is not None:
+        found.update(_of_jobs(witness, [job for job in jobs if job.on_witness], wall))
     return found
 
 
@@ -95,11 +100,22 @@ def _of_node(sighting: Sighting) -> dict[str, str]:
         found[f"forced {sighting.node}"] = (
             f"{sighting.node} runs Joe on an operator's word, without a lease. T440 takes over now."
         )
+    return found
+
+
+def _of_jobs(sighting: Sighting, expected: Sequence[freshness.Job], wall: float) -> dict[str, str]:
+    """What the jobs of a machine have failed at, have not done, and warn of."""
+    found = {}
     for name, job in sorted(sighting.probe.get("jobs", {}).items()):
-        if isinstance(job, dict) and job.get("result") in ("failed", "unreadable"):
+        if not isinstance(job, dict):
+            continue
+        if job.get("result") in ("failed", "unreadable"):
             text = f"Job {name} on {sighting.node} failed: {job.get('message') or 'no reason given'}"
             found[f"job {sighting.node} {name}"] = text
-    return found
+        warnings = job.get("warnings")
+        for kind, text in warnings.items() if isinstance(warnings, dict) else ():
+            found[f"warning {name} {kind}"] = f"Job {name} warns: {text}"  # once, when both nodes tell of T440's data
+    return {**found, **freshness.overdue(expected, sighting, wall)}
 
 
 def of_node(node: str, peer: str, witness_silent: float | None, forced: bool) -> dict[str, str]:
@@ -123,7 +139,7 @@ def of_node(node: str, peer: str, witness_silent: float | None, forced: bool) ->
 def over(key: str) -> str:
     """The end of a trouble."""
     kind, _, what = key.partition(" ")
-    node, _, job = what.partition(" ")
+    node, _, job = what.partition(" ")  # of a warning, the job and what it is
     ends = {
         "service": "Joe is served as he should be again.",
         "witness": "T440 and the nodes hear each other again.",
@@ -135,6 +151,7 @@ def over(key: str) -> str:
         "unfit": f"{node} could run the gateway again.",
         "job": f"Job {job} on {node} works again.",
         "late": f"Job {job} on {node} runs as it should again.",
+        "warning": f"job {node} warns no more of {job}.",
         "stale": f"what job {job} brings to {node} is new again.",
     }
     return f"Over: {ends[kind]}"

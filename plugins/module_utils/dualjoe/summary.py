@@ -6,11 +6,17 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from . import freshness
+
 
 def of_pair(status: Mapping[str, Any]) -> list[str]:
     """What the watchdog's status says."""
     lines = [f"Pair {status['pair']}: {status['situation']}, {status['reason']} (epoch {status['epoch']})"]
     lines += [f"  {name:<8} {node['home']:<8} {_node(node)}" for name, node in sorted(status["nodes"].items())]
+    lines += [
+        f"  {'T440':<8} {'witness':<8} {name} {job.get('result')} at {job.get('finished_at')}"
+        for name, job in sorted(status.get("jobs", {}).items())
+    ]
     if status.get("mode") == "observe":
         lines.append("  Only observing: nobody is moved unless you ask for it.")
     lines += [f"  ! {trouble}" for trouble in status["troubles"]]
@@ -35,5 +41,7 @@ def _node(node: Mapping[str, Any]) -> str:
     age = probe.get("memory", {}).get("age_seconds")
     words = [probe["role"], f"gateway {probe['gateway']['state']}", f"epoch {probe['epoch']}"]
     words += [f"memory {age:.0f} s old"] if age is not None and probe["role"] == "passive" else []
+    saved = freshness.captured_age("backup", probe)
+    words += [] if saved is None else [f"backup {freshness.in_words(saved)} old"]
     words += [] if probe["fit"] else ["NOT FIT: " + "; ".join(probe["unfit"])]
     return ", ".join(words)

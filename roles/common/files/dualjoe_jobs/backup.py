@@ -35,9 +35,15 @@ def snapshot(settings: Settings, backups: Path) -> Outcome:
     return Outcome("ok", f"{len(made.sums)} files, {made.bytes} bytes", made.captured_at, name)
 
 
-def back_up(settings: Path = SETTINGS, backups: Path = BACKUPS, results: Path = job.RESULTS) -> int:
+def back_up(
+    settings: Path = SETTINGS,
+    backups: Path = BACKUPS,
+    results: Path = job.RESULTS,
+    if_older_than: float | None = None,
+) -> int:
     """One run of the job. Returns the exit code."""
-    return job.run("backup", backups / "lock", results, lambda: snapshot(Settings.load(settings), backups))
+    work = lambda: snapshot(Settings.load(settings), backups)  # noqa: E731
+    return job.run("backup", backups / "lock", results, work, if_older_than=if_older_than)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="dualjoe backup", description="Fetch a snapshot of T440's data now.", epilog=job.EXIT_CODES
     )
-    parser.parse_args(argv)
+    job.add_if_older_than(parser)
+    arguments = parser.parse_args(argv)
     os.umask(0o027)
-    return back_up()
+    return back_up(if_older_than=arguments.if_older_than)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -15,9 +16,10 @@ from . import locks
 from .durable import write_json
 
 RESULTS = Path("/var/lib/dualjoe/jobs")
-BOOT_ID = Path("/run/dualjoe/boot-id")  # the guard's word for this boot
+BOOT_ID = Path("/run/dualjoe/boot-id")  # the word of the guard, on T440 of the watchdog, for this boot
 DONE, FAILED, BUSY = 0, 1, 75
 EXIT_CODES = "Exit codes: 0 done, 1 failed, 75 another run is still going."
+_TRIED_SECONDS, _AGAIN_SECONDS = 600.0, 15.0  # after a boot the network, or T440, may come later than this node
 
 
 class JobFailed(Exception):
@@ -27,12 +29,14 @@ class JobFailed(Exception):
 @dataclass(frozen=True)
 class Outcome:
     """How a run ended. ``captured_at`` (UTC, ISO 8601) and ``generation`` are of what it brought; one that failed may
-    have brought something as well."""
+    have brought something as well. ``warnings``: what is well done and yet no good, kind -> what it is and what to do;
+    people are told of each kind once."""
 
     result: str  # ok, skipped or failed
     message: str
     captured_at: str | None = None
     generation: str | None = None
+    warnings: Mapping[str, str] = field(default_factory=dict)
 
 
 def utc_now() -> str:
@@ -45,10 +49,29 @@ def boot_seconds() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def run(name: str, lock: Path, results: Path, work: Callable[[], Outcome], wait_seconds: float = 0) -> int:
+def add_if_older_than(parser: argparse.ArgumentParser) -> None:
+    """Let a command be asked for a run that may have been missed, as after a boot."""
+    parser.add_argument(
+        "--if-older-than",
+        type=float,
+        metavar="SECONDS",
+        help="for cron after a boot: nothing is done if a run ended well so short a time ago; one that fails is tried"
+        f" again for {_TRIED_SECONDS / 60:.0f} minutes",
+    )
+
+
+def run(
+    name: str,
+    lock: Path,
+    results: Path,
+    work: Callable[[], Outcome],
+    wait_seconds: float = 0,
+    if_older_than: float | None = None,
+) -> int:
     """Do ``work`` under the job's lock and write its result down. Returns the exit code.
 
     A run that is still going is waited for at most ``wait_seconds``; then this one is skipped, and counted.
+    ``if_older_than``: see ``add_if_older_than``.
     """
     started_at = utc_now()
     with lock.open("a") as held:
@@ -56,12 +79,27 @@ def run(name: str, lock: Path, results: Path, work: Callable[[], Outcome], wait_
             with _skips(name, results).open("ab") as skips:  # one byte each: nothing is lost where two write at once
                 skips.write(b".")
             return busy(name)
-        began = boot_seconds()
-        try:
-            outcome = work()
-        except (JobFailed, OSError) as error:
-            outcome = Outcome("failed", str(error))
-        return finish(name, results, outcome, started_at, began)
+        if if_older_than is not None and _ended_well(results / f"{name}.json", if_older_than):
+            return DONE
+        again_until = time.monotonic() + (0 if if_older_than is None else _TRIED_SECONDS)
+        while True:
+            began = boot_seconds()
+            try:
+                outcome = work()
+            except (JobFailed, OSError) as error:
+                outcome = Outcome("failed", str(error))
+            if outcome.result != "failed" or time.monotonic() >= again_until:
+                return finish(name, results, outcome, started_at, began)
+            time.sleep(_AGAIN_SECONDS)
+
+
+def _ended_well(result: Path, seconds: float) -> bool:
+    """Whether the last run did, and less than so many seconds ago. A clock that was wrong says no."""
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        before = json.loads(result.read_text("utf-8"))
+        ended = datetime.fromisoformat(str(before["finished_at"]).replace("Z", "+00:00"))
+        return before["result"] == "ok" and 0 <= (datetime.now(timezone.utc) - ended).total_seconds() < seconds
+    return False
 
 
 def busy(name: str) -> int:

@@ -8,18 +8,12 @@ import logging
 import sys
 from pathlib import Path
 
+from dualjoe import boot
+
 from .daemon import Guard
 from .gateway import Gateway
 from .handover import take
 from .settings import BadSettings, load
-
-
-def tell_boot(place: Path, boot_id: str) -> None:
-    """Write it down for the jobs: in a container their /proc may tell of another boot than the guard's."""
-    try:
-        place.write_text(f"{boot_id}\n", encoding="ascii")
-    except OSError as error:  # T440 will call the jobs overdue; the gateway needs none of it
-        logging.getLogger("dualjoe-guard").error("%s: %s", place, error.strerror)
 
 
 def main() -> int:
@@ -36,8 +30,8 @@ def main() -> int:
     if arguments.check_config:
         return 0
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stdout)
-    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    tell_boot(settings.socket.with_name("boot-id"), boot_id)
+    boot_id = boot.this()
+    boot.tell(settings.socket.with_name("boot-id"), boot_id)
     gateway = Gateway(settings.unit, settings.url, settings.health_deadline_seconds)
     asyncio.run(Guard(settings, gateway, boot_id, handover=take()).serve())
     return 0

@@ -21,7 +21,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from dualjoe import alerts, health, lease, sdnotify, wire
+from dualjoe import alerts, health, job_results, lease, sdnotify, wire
 from dualjoe.wire import Refused, Request
 
 from . import epochs, reports
@@ -250,7 +250,7 @@ class Guard:
             peer=self.settings.peer,
             peer_reachable=self.peer_reachable,
             memory=reports.memory(self.settings.root),
-            jobs=reports.jobs(self.settings.root),
+            jobs=job_results.read(self.settings.root / "jobs"),
             fit=not self.unfit,
             unfit=self.unfit,
             time=_utc_now(),
@@ -394,7 +394,7 @@ class Guard:
         if self.state.lease is not None:
             raise Refused("active", "this node is active: its memory is the newest")
         command = await run("systemctl", "start", SYNC_UNIT, timeout=self.settings.sync_seconds)
-        job = reports.jobs(self.settings.root).get("memory-sync", {})
+        job = job_results.read(self.settings.root / "jobs").get("memory-sync", {})
         if not command.ok:
             raise Refused("sync_failed", str(job.get("message") or command.output or "no reason given"))
         return wire.ok(result=job.get("result"), generation=job.get("generation"))

@@ -1,23 +1,12 @@
-"""What the jobs and the memory left on disk, as a probe tells it."""
+"""What the memory left on disk, as a probe tells it."""
 
 from __future__ import annotations
 
-import json
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-
-def jobs(root: Path) -> dict[str, Any]:
-    """Last result of each job, and how many runs were skipped since."""
-    found = {}
-    for path in sorted((root / "jobs").glob("*.json")):
-        try:
-            skipped = path.with_suffix(".skipped").stat().st_size  # it has a byte for each
-        except OSError:
-            skipped = 0
-        found[path.stem] = {**_read_json(path), "skipped_in_a_row": skipped}
-    return found
+from dualjoe.job_results import read_object
 
 
 def memory(root: Path) -> dict[str, Any]:
@@ -27,17 +16,8 @@ def memory(root: Path) -> dict[str, Any]:
         generation = current.readlink().name
     except OSError:
         return {"generation": None, "captured_at": None, "age_seconds": None}
-    captured_at = _read_json(current / "meta.json").get("captured_at")
+    captured_at = read_object(current / "meta.json").get("captured_at")
     return {"generation": generation, "captured_at": captured_at, "age_seconds": _age(captured_at)}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """The object in a file another program replaces atomically; a broken one is told as such."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        return {"result": "unreadable", "message": str(error)}
-    return value if isinstance(value, dict) else {"result": "unreadable", "message": f"{path}: not an object"}
 
 
 def _age(moment: object) -> float | None:

@@ -9,7 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
-from dualjoe import sdnotify
+from dualjoe import boot, sdnotify
 
 from .coordinator import Coordinator
 from .nodes import Node
@@ -23,6 +23,7 @@ log = logging.getLogger("dualjoe-watchdog")
 
 async def serve(settings: Settings, store: Store) -> None:
     """Run until SIGTERM."""
+    boot.tell(settings.socket.with_name("boot-id"), boot.this())
     outbox = Outbox(settings.chat, store)
     nodes = {node.name: Node(node, settings.key, settings.known_hosts) for node in settings.nodes}
     coordinator = Coordinator(settings, store, outbox, nodes)

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from dualjoe import alerts, sightings, takeover, wire
 from dualjoe.pair import Action, Decision, Pause, Policy, Record, Sighting, World
 
-from . import after_move
+from . import after_move, own_jobs
 from .nodes import Unreachable
 from .settings import Settings
 from .store import Store
@@ -92,6 +92,7 @@ class Coordinator:
         self._clock = clock
         self._wall = wall
         self._started_at = clock()
+        self._own = Sighting("T440")
         self._lease_sent_at: float | None = None
         self._pause_sent_at: float | None = None
         self._looking: set[str] = set()  # nodes that are looked at once more before they are granted
@@ -112,17 +113,19 @@ class Coordinator:
         async with self._group:  # what breaks ends the watchdog, loudly; systemd starts it again
             for name in self._guards:
                 self._group.create_task(self._watch(name))
-            self._group.create_task(self._watch_disk())
+            self._group.create_task(self._watch_itself())
             while True:
                 self.step()
                 alive()
                 await asyncio.sleep(min(STEP_SECONDS, self.policy.timing.heartbeat / 10))
 
-    async def _watch_disk(self) -> None:
+    async def _watch_itself(self) -> None:
+        folder = self.settings.state.parent
         while True:
             with suppress(OSError):  # then the store says what is wrong
-                room = os.statvfs(self.settings.state.parent)
+                room = os.statvfs(folder)
                 self._short_of_room = room.f_bavail * room.f_frsize < self.settings.free_bytes
+            self._own = own_jobs.look(folder / "jobs", self._clock(), self._started_at)
             await asyncio.sleep(self.policy.timing.heartbeat)
 
     async def _watch(self, node: str) -> None:
@@ -258,7 +261,7 @@ class Coordinator:
         if holder is not None and holder.heard and holder.active and holder.gateway in SERVING:
             self._served_by = holder.node
         confirm_checks, jobs = self.policy.timing.confirm_checks, self.settings.expected_jobs
-        troubles = alerts.standing(decision, self.sightings, confirm_checks, jobs)
+        troubles = alerts.standing(decision, self.sightings, confirm_checks, jobs, self._own, self._wall())
         if self._short_of_room:
             troubles["disk"] = alerts.disk_full(str(self.settings.state.parent), self.settings.free_bytes)
         self._told, texts = alerts.news(self._told, troubles, self._clock(), self.settings.reminder)
@@ -494,6 +497,7 @@ class Coordinator:
             "pause": None if self.record.pause is None else self._pause_status(self.record.pause),
             "holddown_seconds": takeover.holddown(self.record, self._world(), self.policy),
             "nodes": {name: self._node_status(name, now) for name in self._guards},
+            "jobs": self._own.probe.get("jobs", {}),
             "troubles": sorted(told.text for told in self._told.values()),
             "alerts_waiting": self.store.alerts_waiting(),
             "time": _utc(),

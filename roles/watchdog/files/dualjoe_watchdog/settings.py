@@ -12,6 +12,7 @@ from dualjoe.timing import Timing, mistakes
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 Seconds = Annotated[float, Field(gt=0, le=86400)]
+Interval = Annotated[float, Field(gt=0, le=31 * 86400)]
 
 
 class BadSettings(Exception):
@@ -55,11 +56,12 @@ class TelegramSettings(_Model):
 
 
 class JobSettings(_Model):
-    """A job that runs on both nodes; see ``dualjoe.freshness.Job``."""
+    """A job that runs on both nodes, or on T440; see ``dualjoe.freshness.Job``."""
 
     name: str = Field(pattern="^[a-z0-9-]+$")
-    interval: Seconds
+    interval: Interval
     brings: str = ""
+    on_witness: bool = False
 
 
 class Settings(_Model):
