@@ -256,6 +256,74 @@ def test_bad_memory_is_restored_file_by_file_only(pair: Pair) -> None:
     assert pair.b.has("workspace/memory/today.md") == "it snows\n"
 
 
+@pytest.fixture
+def poorer(pair: Pair) -> Pair:
+    """PC-B is granted a term for which a person has asked for a generation without the thirty notes of since."""
+    for number in range(30):
+        pair.a.put(f"workspace/memory/{number}.md", "x\n")
+    pair.a.put(MEMORY, NOTES * 30)
+    old = pair.b.names()[0]
+    assert pair.b.sync() == job.DONE
+    pair.a.be("passive", term=1)
+    pair.b.serve(term=2)
+    assert pair.a.sync() == job.DONE
+    assert restore(pair.b, old) == 0
+    pair.b.serve(term=3)
+    assert pair.b.live() == {MEMORY: NOTES.encode(), "workspace/memory/yesterday.md": b"it rained\n"}
+    return pair
+
+
+def test_the_other_node_takes_what_was_restored_for_meant_once(poorer: Pair) -> None:
+    a, b = poorer.a, poorer.b
+    old = b.names()[0]
+    assert a.sync() == job.DONE
+    assert a.live() == b.live()
+    assert "restored on pc-b, so that what is gone is meant to be: " in a.result()["message"]
+    assert a.result()["message"].endswith(f"Z generations/{old}")
+    for number in range(30):
+        b.put(f"workspace/memory/{number}.md", "y\n")
+    assert a.sync() == job.DONE
+    assert "restored" not in a.result()["message"]
+    for number in range(30):
+        b.put(f"workspace/memory/{number}.md", None)
+    assert a.sync() == job.FAILED
+    assert "(gone)" in a.result()["message"]
+
+
+def test_where_nothing_had_changed_the_restore_is_told_as_well(poorer: Pair) -> None:
+    """One that brought back what the other node has anyway excuses no later loss."""
+    a, b = poorer.a, poorer.b
+    assert a.sync() == job.DONE
+    assert restore(b, b.names()[0]) == 0
+    b.serve(term=4)
+    assert a.sync() == job.DONE
+    assert a.result()["message"] == "nothing has changed"
+    b.put(MEMORY, "# Joe\n")
+    assert a.sync() == job.FAILED
+    assert "(shrunk)" in a.result()["message"]
+
+
+def test_a_loss_long_after_a_restore_is_one(poorer: Pair) -> None:
+    for moment in ("2020-01-01T00:00:00Z", "2100-01-01T00:00:00Z"):
+        path = poorer.b.root / "live.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "restored": f"{moment} generations/x"}))
+        assert poorer.a.sync() == job.FAILED
+        assert "(shrunk)" in poorer.a.result()["message"]
+
+
+def test_a_restore_is_forgotten_when_other_memory_takes_its_place(poorer: Pair) -> None:
+    """PC-A failed over before it had fetched what was restored; then PC-B serves again, and loses much."""
+    a, b = poorer.a, poorer.b
+    a.serve(term=4)
+    b.be("passive", term=3)
+    assert b.sync("--accept-losses") == job.DONE
+    a.be("passive", term=4)
+    b.serve(term=5)
+    b.put(MEMORY, "# Joe\n")
+    assert a.sync() == job.FAILED
+    assert "(shrunk)" in a.result()["message"]
+
+
 def test_a_restore_that_is_cut_off_at_any_step_is_done_by_the_next_grant(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,6 +342,7 @@ def test_a_restore_that_is_cut_off_at_any_step_is_done_by_the_next_grant(
         killed = killed_at(step, pair.b.publish)
         pair.b.serve(term=3)
         assert pair.b.live() == {MEMORY: NOTES.encode()}, step
+        assert json.loads((pair.b.root / "live.json").read_text())["restored"].endswith(old), step
         kept = [pair.b.root / "divergent" / name / "workspace/memory/today.md" for name in pair.b.names("divergent")]
         assert any(path.is_file() for path in kept), step
         if not killed:

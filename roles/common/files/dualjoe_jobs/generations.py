@@ -22,7 +22,8 @@ _QUARANTINED = 5
 class Generation:
     """One fetched copy. ``term``: of the node it came from, the higher the newer. ``base``: the content of the memory
     that this one was built upon. ``sets``: the names of the sets that its source has; of others it says nothing.
-    ``judged_by``: the fingerprint of the policy by which it was found good."""
+    ``judged_by``: the fingerprint of the policy by which it was found good. ``restored``: the last restore at its
+    source that came over, as the source says it, or ''."""
 
     path: Path
     captured_at: str
@@ -31,6 +32,7 @@ class Generation:
     base: str | None
     made: Manifest
     judged_by: str = ""
+    restored: str = ""
 
     @property
     def sets(self) -> frozenset[str]:
@@ -42,13 +44,16 @@ class Generation:
         return self.path.name
 
 
-def describe(path: Path, made: Manifest) -> Generation:
-    """A tree that was just fetched to ``path``. Raises JobFailed when its source did not say what it is."""
+def describe(path: Path, made: Manifest, before: Generation | None) -> Generation:
+    """A tree that was just fetched to ``path``, after ``before``. Raises JobFailed when its source did not say what it
+    is."""
     try:
         origin = made.origin
         base = origin.get("base")
         base = None if base is None else str(base)
-        return Generation(path, made.captured_at, int(origin["term"]), str(origin["node"]), base, made)
+        term, source = int(origin["term"]), str(origin["node"])
+        restored = str(origin.get("restored") or (before.restored if before else ""))
+        return Generation(path, made.captured_at, term, source, base, made, restored=restored)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise JobFailed(f"the source does not say which memory this is: {error!r}") from error
 
@@ -56,7 +61,7 @@ def describe(path: Path, made: Manifest) -> Generation:
 def note(generation: Generation) -> None:
     """Write down what it is, in the generation itself."""
     told: dict[str, Any] = {"captured_at": generation.captured_at, "term": generation.term, "source": generation.source}
-    told |= {"base": generation.base, "judged_by": generation.judged_by}
+    told |= {"base": generation.base, "judged_by": generation.judged_by, "restored": generation.restored}
     write_json(generation.path / NOTE, {"version": 1, **told})
 
 
@@ -66,8 +71,8 @@ def load(path: Path) -> Generation:
         told: Mapping[str, Any] = json.loads((path / NOTE).read_text("utf-8"))
         base = told.get("base")
         term, source = int(told["term"]), str(told["source"])
-        made, judged_by = manifest.load(path), str(told.get("judged_by", ""))
-        return Generation(path, str(told["captured_at"]), term, source, base, made, judged_by)
+        judged_by, restored = str(told.get("judged_by", "")), str(told.get("restored", ""))
+        return Generation(path, str(told["captured_at"]), term, source, base, manifest.load(path), judged_by, restored)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, manifest.ManifestError) as error:
         raise JobFailed(f"{path}: {error}; remove this generation and sync again") from error
 

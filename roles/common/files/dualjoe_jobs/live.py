@@ -14,19 +14,22 @@ from .job import JobFailed
 @dataclass(frozen=True)
 class Live:
     """``served``: the newest own term in which the gateway has used the live tree. ``generation``: what was last
-    published into it. ``content``: what it was then. ``refused``: the sets that were not, as they are bad -> why."""
+    published into it. ``content``: what it was then. ``refused``: the sets that were not, as they are bad -> why.
+    ``restored``: when (UTC, ISO 8601) and what a person has had restored into it since, or ''."""
 
     served: int = 0
     generation: str | None = None
     content: str | None = None
     refused: Mapping[str, str] = field(default_factory=dict)
+    restored: str = ""
 
     @classmethod
     def load(cls, path: Path) -> Live:
         """The record; a node that never published has none. Raises JobFailed."""
         try:
             raw = json.loads(path.read_text("utf-8"))
-            return cls(int(raw["served"]), raw["generation"], raw["content"], dict(raw.get("refused", {})))
+            refused, restored = dict(raw.get("refused", {})), str(raw.get("restored", ""))
+            return cls(int(raw["served"]), raw["generation"], raw["content"], refused, restored)
         except FileNotFoundError:
             return cls()
         except (OSError, ValueError, KeyError, TypeError) as error:

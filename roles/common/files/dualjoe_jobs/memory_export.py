@@ -13,7 +13,7 @@ from typing import Any
 
 from dualjoe import wire
 
-from . import memory_gates, own_guard
+from . import memory_gates, own_guard, restore
 from .export import answer, say
 from .job import JobFailed, utc_now
 from .live import Live
@@ -33,7 +33,7 @@ def prepare(memory: Memory, probe: Probe, shared: str | None = None) -> dict[str
     ``shared``: the content that the puller's live memory was made from.
 
     ``origin`` says whose memory it is and what it was built upon, which sets it has, and what was withheld because it
-    is bad; ``left_out`` names what is neither file nor folder, and so no memory.
+    is bad, and what a person has restored; ``left_out`` names what is neither file nor folder, and so no memory.
     """
     own = probe()  # before the copy: a term that begins meanwhile is not claimed for it
     memory.check_sentinel()
@@ -42,9 +42,11 @@ def prepare(memory: Memory, probe: Probe, shared: str | None = None) -> dict[str
     withheld = passed.withheld
     # Of a set that is withheld and was never copied this node says nothing.
     told = [each.name for each in memory.sets if each.name not in withheld or (memory.export / each.name).is_dir()]
+    live = Live.load(memory.live)
     origin = {
         **{name: own[name] for name in ("node", "term", "epoch")},
-        "base": Live.load(memory.live).content,
+        "base": live.content,
+        "restored": restore.to_tell(live),
         "sets": told,
         "withheld": dict(withheld),
     }

@@ -56,15 +56,18 @@ def sync(memory: Memory, probe: Probe, deadline: Deadline, accept_losses: bool =
         if not reply.get("files"):
             return _nothing_there(reply, before)
         made = _seen_again(reply, before) or _as_told(reply, puller.fetch())
-        fetched = generations.describe(copies.stage, made)
+        fetched = generations.describe(copies.stage, made, before)
         _check_order(fetched, own, before)
         if before is not None and fetched.made.sums == before.made.sums:
             kept = replace(fetched, path=before.path, judged_by=before.judged_by)
             generations.note(kept)
             told = ["nothing has changed"]
         else:
-            kept, report = _keep(memory, fetched, None if accept_losses else before)
+            restored = before is not None and fetched.restored != before.restored
+            kept, report = _keep(memory, fetched, None if accept_losses or restored else before)
             told = [f"{report.files} files, {report.bytes} bytes"]
+            if restored:
+                told.append(f"restored on {fetched.source}, so that what is gone is meant to be: {fetched.restored}")
             if report.warnings:
                 told.append(f"to look at: {in_short(report.warnings)}")
     finally:

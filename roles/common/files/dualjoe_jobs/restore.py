@@ -3,13 +3,15 @@
 Only then nobody writes the live memory, and only what a node has at the begin of a term is the newest memory, which
 goes to the other node and is overwritten by none. What is asked for is forgotten after an hour: a failover much later
 must not bring old memory back.
+
+For a day the other node is told of it, and so takes once, without comparing, memory that has lost much.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 
 from dualjoe.names import shown
@@ -17,12 +19,14 @@ from dualjoe.names import shown
 from . import divergence, live_tree, manifest
 from .durable import sync_tree, write_json
 from .job import JobFailed, utc_now
+from .live import Live
 from .manifest import Manifest, ManifestError
 from .memory import Memory
 from .memory_trees import find
 from .rsync import Deadline
 
 VALID = timedelta(hours=1)
+_TOLD = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,15 @@ def pending(memory: Memory) -> Request | None:
     """What is asked for. Raises JobFailed."""
     try:
         raw = json.loads(memory.restore.read_text("utf-8"))
-        asked_at = datetime.fromisoformat(raw["asked_at"].replace("Z", "+00:00"))
-        return Request(str(raw["name"]), list(map(str, raw["paths"])), asked_at)
+        return Request(str(raw["name"]), list(map(str, raw["paths"])), _moment(raw["asked_at"]))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise JobFailed(f"{memory.restore}: {error!r}; remove it, and ask for the restore again") from error
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 def chosen(memory: Memory, made: Manifest, paths: Sequence[str]) -> list[str]:
@@ -95,8 +102,18 @@ def carry_out(memory: Memory, deadline: Deadline) -> str:
         divergence.keep(memory, f"{request.name} was restored in its place", (), None)
         live_tree.change(memory, tree, made, gone, new, deadline.left)
         sync_tree(memory.sentinel.parent)
+    replace(Live.load(memory.live), restored=f"{utc_now()} {request.name}").store(memory.live)
     memory.restore.unlink()
     return f"; {request.name} is restored ({len(new)} files brought, {len(gone)} removed)"
+
+
+def to_tell(live: Live) -> str:
+    """The restore that the other node is to know of, or ''. What was lost much later nobody has meant to lose."""
+    try:
+        done_at = _moment(live.restored.partition(" ")[0])
+    except ValueError:  # there was none
+        return ""
+    return live.restored if abs(datetime.now(timezone.utc) - done_at) <= _TOLD else ""
 
 
 def surplus(found: Manifest, wanted: Sequence[str]) -> list[str]:
