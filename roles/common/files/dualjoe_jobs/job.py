@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
-from . import locks
+from . import locks, ping
 from .durable import write_json
 
 RESULTS = Path("/var/lib/dualjoe/jobs")
@@ -66,12 +66,15 @@ def run(
     results: Path,
     work: Callable[[], Outcome],
     wait_seconds: float = 0,
+    *,
     if_older_than: float | None = None,
+    pinged: bool = True,
 ) -> int:
     """Do ``work`` under the job's lock and write its result down. Returns the exit code.
 
     A run that is still going is waited for at most ``wait_seconds``; then this one is skipped, and counted.
-    ``if_older_than``: see ``add_if_older_than``.
+    ``if_older_than``: see ``add_if_older_than``. ``pinged``: the job's ping URL hears of it; not so where somebody
+    waits for this run.
     """
     started_at = utc_now()
     with lock.open("a") as held:
@@ -89,8 +92,12 @@ def run(
             except (JobFailed, OSError) as error:
                 outcome = Outcome("failed", str(error))
             if outcome.result != "failed" or time.monotonic() >= again_until:
-                return finish(name, results, outcome, started_at, began)
+                break
             time.sleep(_AGAIN_SECONDS)
+        code = finish(name, results, outcome, started_at, began)
+    if pinged:
+        ping.tell(name, code == DONE)
+    return code
 
 
 def _ended_well(result: Path, seconds: float) -> bool:

@@ -238,6 +238,7 @@ def main(
         results,
         lambda: sync(memory, probe, deadline, arguments.accept_losses, shown),
         wait_seconds,
+        pinged=not arguments.now,  # a planned move waits for it
     )
     if code != job.BUSY:
         tell_divergence(memory, results)

@@ -21,7 +21,7 @@ from typing import Any
 
 from dualjoe import configuration
 
-from . import config_guard, generations, job, memory_gates, own_guard, rsync
+from . import config_guard, generations, job, memory_gates, own_guard, ping, rsync
 from .durable import write_json
 from .job import JobFailed, Outcome
 from .memory import Memory, check_account
@@ -206,6 +206,7 @@ def begin(results: Path, as_json: bool) -> int:
         raise JobFailed(f"{UNIT} left no result: {rsync.first_line(done.stderr)}; see journalctl -u {UNIT}")
     job.tell(NAME, results, as_json)
     told: Mapping[str, Any] = json.loads((results / f"{NAME}.json").read_text("utf-8"))
+    ping.tell(NAME, told["result"] != "failed")
     if told["result"] == "failed":
         print(f"dualjoe rehearse: {told['message']}", file=sys.stderr)
         return job.FAILED
