@@ -177,6 +177,42 @@ def test_a_bad_one_is_told_and_not_kept(a: Guarded, content: str | None, said: s
     assert a.check() == job.DONE
 
 
+def test_a_file_that_it_includes_is_looked_at_with_it(a: Guarded) -> None:
+    a.check()
+    part = a.live.parent / "parts" / "channels.json5"
+    part.parent.mkdir()
+    for bot, result in ((BOT, job.DONE), ("placeholder-kept", job.FAILED), (NEW_BOT, job.DONE)):
+        part.write_text(json.dumps(json.loads(text(bot).partition("\n")[2])["channels"]))
+        a.write(json.dumps({"gateway": {"auth": {"token": TOKEN}}, "channels": {"$include": "./parts/channels.json5"}}))
+        assert a.check() == result
+    assert a.asked() == 3, "once for the whole, and for each good content of its parts"
+    part.unlink()
+    assert a.check() == job.FAILED
+    assert "openclaw.json includes ./parts/channels.json5, which is missing" in a.told()
+
+
+@pytest.mark.parametrize("way", ["a path", "a whole path", "a link", "a folder", "NUL", "a thousand files"])
+def test_what_leads_out_of_its_folder_is_not_included(a: Guarded, tmp_path: Path, way: str) -> None:
+    outside = tmp_path / "outside.json5"
+    outside.write_text("{a: 1}")
+    link = a.live.with_name("link.json5")
+    link.symlink_to(outside)
+    a.live.with_name("good.json5").write_text("{a: 1}")
+    named: Any = {
+        "a path": "../../outside.json5",
+        "a whole path": str(outside),
+        "a link": "link.json5",
+        "a folder": ".",
+        "NUL": "x\0y",
+        "a thousand files": ["good.json5"] * 1001,
+    }[way]
+    a.write(json.dumps({"a": {"$include": named}}))
+    assert a.check() == job.FAILED
+    assert "(include)" in a.told()
+    a.write(json.dumps({"a": {"$include": str(a.live.with_name("good.json5"))}}))
+    assert a.check() == job.DONE
+
+
 def test_losses_that_were_meant(a: Guarded) -> None:
     a.check()
     a.write(json.dumps({"gateway": {"mode": "local"}}))

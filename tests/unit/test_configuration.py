@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
-from dualjoe.configuration import Rules, carried_over, check, difference, hidden, secrets
+from dualjoe.configuration import NAME, Rules, carried_over, check, difference, hidden, secrets
+from dualjoe.includes import CannotInclude, composed
 from hypothesis import given, settings, strategies
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,11 +73,6 @@ def telegram(**values: Any) -> Callable[[dict[str, Any]], object]:
             changed(lambda tree: tree["channels"].update(telegram={"accounts": {"joe": {"botToken": BOT}}})),
             text(FULL),
             id="a token that is somewhere else now",
-        ),
-        pytest.param(
-            changed(lambda tree: tree.update(channels={"$include": "./channels.json5"})),
-            text(FULL),
-            id="settings that another file brings in",
         ),
         pytest.param(changed(telegram(prefix="$${NOT_A_VARIABLE}")), text(FULL), id="an escaped variable"),
         pytest.param(
@@ -141,6 +137,96 @@ def test_good(content: bytes, good: bytes | None) -> None:
 )
 def test_bad(content: bytes | None, found: tuple[str, str]) -> None:
     assert found in rules_of(content, text(FULL))
+
+
+def reading(**files: bytes) -> Callable[[str, str], tuple[str, bytes]]:
+    """A reader of included files, all in one folder."""
+
+    def read(including: str, named: str) -> tuple[str, bytes]:
+        if named not in files:
+            raise CannotInclude(f"{including} includes {named}, which is missing")
+        return named, files[named]
+
+    return read
+
+
+SPLIT = changed(lambda tree: tree.update(channels={"$include": "telegram"}))
+
+
+@pytest.mark.parametrize(
+    ("included", "found"),
+    [
+        pytest.param(FULL["channels"], [], id="what was in the file itself"),
+        pytest.param(
+            {"telegram": {"botToken": "placeholder-kept"}}, [("sentinel", "channels.telegram.botToken")], id="sentinel"
+        ),
+        pytest.param({"telegram": {"botToken": "${NOBODY}"}}, [("unset", "channels.telegram.botToken")], id="unset"),
+        pytest.param({"telegram": {}}, [("vanished", "channels.telegram.botToken")], id="vanished"),
+        pytest.param({"$include": "nobody"}, [("include", NAME)], id="a missing file, two files deep"),
+        pytest.param({"$include": "telegram"}, [("include", NAME)], id="a file that includes itself"),
+        pytest.param({"$include": NAME}, [("include", NAME)], id="a circle"),
+        pytest.param({"$include": 7}, [("include", NAME)], id="no path"),
+    ],
+)
+def test_a_file_that_is_included_is_looked_at_as_part_of_the_whole(included: Any, found: list[tuple[str, str]]) -> None:
+    read = reading(telegram=text(included), **{NAME: SPLIT})
+    assert rules_of(SPLIT, text(FULL), read=read) == found
+
+
+@pytest.mark.parametrize(
+    ("included", "found"),
+    [(b"{cut: 'o", ("parse", "telegram")), (b"", ("empty", "telegram")), (b"\0", ("nul", "telegram"))],
+)
+def test_an_included_file_that_cannot_be_read_is_named(included: bytes, found: tuple[str, str]) -> None:
+    assert rules_of(SPLIT, None, read=reading(telegram=included)) == [found]
+
+
+def test_without_a_reader_nothing_can_be_said_of_what_is_included() -> None:
+    assert rules_of(SPLIT) == [("include", NAME)]
+
+
+def test_what_the_last_good_one_included_may_be_gone() -> None:
+    """Then what it has itself is compared."""
+    assert rules_of(text({"gateway": {"port": 18789}}), SPLIT, read=reading()) == [
+        ("vanished", "gateway.auth.token"),
+        ("vanished", "models.providers.router.apiKey"),
+        ("shrunk", NAME),
+    ]
+
+
+def test_included_secrets_are_hidden_as_others_are() -> None:
+    read = reading(telegram=text(FULL["channels"]))
+    assert hidden(f"bad: {BOT}, {TOKEN}", SPLIT, read) == "bad: <secret>, <secret>"
+
+
+def test_included_files_are_merged_as_openclaw_does_it() -> None:
+    files: dict[str, Any] = {
+        "one": {"a": [1], "b": {"c": 1, "d": 1}, "e": 1},
+        "two": {"a": [2], "b": {"c": 2}, "e": [2]},
+        "list": [3],
+        "deep": {"x": {"$include": "list"}},
+    }
+    load = lambda _including, named: (named, files[named])  # noqa: E731
+    for value, made in (
+        ({"$include": "list"}, [3]),
+        ({"$include": []}, {}),
+        ({"$include": ["one", "two"]}, {"a": [1, 2], "b": {"c": 2, "d": 1}, "e": [2]}),
+        ({"$include": "one", "b": {"c": 9}, "e": 9}, {"a": [1], "b": {"c": 9, "d": 1}, "e": 9}),
+        ([{"$include": "deep"}, 1], [{"x": [3]}, 1]),
+    ):
+        assert composed(value, load, (NAME,)) == made
+    with pytest.raises(CannotInclude, match="beside the"):
+        composed({"$include": "list", "own": 1}, load, (NAME,))
+
+
+@pytest.mark.parametrize("deep", [10, 11])
+def test_includes_are_followed_ten_files_deep(deep: int) -> None:
+    load = lambda _including, named: (named, {"$include": str(int(named) + 1)} if int(named) < deep else 1)  # noqa: E731
+    if deep > 10:
+        with pytest.raises(CannotInclude, match="more than 10 files deep"):
+            composed({"$include": "1"}, load, (NAME,))
+    else:
+        assert composed({"$include": "1"}, load, (NAME,)) == 1
 
 
 @pytest.mark.parametrize("sentinel", DEFAULTS["config_guard_sentinels"])

@@ -11,6 +11,7 @@ empty        no bytes, or no setting
 nul          NUL bytes, as a disk leaves them after a power cut
 encoding     text that is not UTF-8
 parse        text that is no JSON5 object, so that the gateway would not start with it
+include      a file named by ``$include`` that is missing, outside of the configuration's folder, or names itself
 sentinel     a placeholder, or the mark of a redaction, is the value of a setting
 unset        ``${NAME}`` of a variable that the gateway does not have
 same         all secrets have become one and the same value
@@ -18,8 +19,9 @@ vanished     a secret that the last good configuration has is gone
 shrunk       more than their share of the settings are gone
 ===========  ===========================================================================================================
 
-The last three compare with the last good configuration; the last two are losses, which a person may have meant. What a
-``$include`` may bring in is not missed. A secret is what its name says (token, password, apiKey), or was ``${NAME}``.
+The last three compare with the last good configuration; the last two are losses, which a person may have meant. Files
+that are included are looked at as part of the whole. A secret is what its name says (token, password, apiKey), or was
+``${NAME}``.
 """
 
 from __future__ import annotations
@@ -27,11 +29,11 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import json5
+from . import includes, json5
 from .names import shown
 from .validation import Finding
 
@@ -43,10 +45,12 @@ _SECRET = re.compile(
 )
 _VARIABLE = re.compile(r"(?<!\$)\$\{([A-Z_][A-Z0-9_]*)\}")
 _LOGIN = re.compile(r"(?<=://)[^/@\s]+(?=@)")
-_INCLUDE = "$include"
 _TELLING_CHARACTERS = 8  # a secret this long is looked for inside other values as well
 
 Path = tuple[str, ...]
+Read = Callable[[str, str], "tuple[str, bytes]"]
+"""The name of the file that includes, and the path as it stands there -> the included file's name, and its bytes.
+Raises includes.CannotInclude."""
 
 
 @dataclass(frozen=True)
@@ -59,16 +63,22 @@ class Rules:
     shrunk_share: float = 0.5
 
 
-def check(content: bytes | None, good: bytes | None, rules: Rules, accept_losses: bool = False) -> list[Finding]:
+def _alone(including: str, named: str) -> tuple[str, bytes]:
+    raise includes.CannotInclude(f"{including} includes {named}, which cannot be looked at here")
+
+
+def check(
+    content: bytes | None, good: bytes | None, rules: Rules, accept_losses: bool = False, read: Read = _alone
+) -> list[Finding]:
     """What is wrong with a configuration. ``content`` is None where there is no file, ``good`` where no good one is
-    known. ``accept_losses``: what is gone was meant to go."""
+    known. ``accept_losses``: what is gone was meant to go. ``read`` is asked for the files that it includes."""
     try:
-        tree = _tree(content)
+        tree = _whole(content, read)
     except _Bad as bad:
-        return [_error(bad.rule, NAME, str(bad))]
+        return [_error(bad.rule, shown(bad.file), shown(bad))]
     findings = [*_sentinels(tree, rules), *_unset(tree, rules)]
     try:
-        before = _tree(good)
+        before = _before(good, read)
     except _Bad:  # nothing to compare with
         return findings
     findings += _same(secrets(tree), secrets(before))
@@ -80,9 +90,10 @@ def check(content: bytes | None, good: bytes | None, rules: Rules, accept_losses
 class _Bad(Exception):
     """Not a configuration at all."""
 
-    def __init__(self, rule: str, message: str) -> None:
+    def __init__(self, rule: str, message: str, file: str = NAME) -> None:
         super().__init__(message)
         self.rule = rule
+        self.file = file
 
 
 def _error(rule: str, path: str, message: str) -> Finding:
@@ -90,18 +101,47 @@ def _error(rule: str, path: str, message: str) -> Finding:
 
 
 def _tree(content: bytes | None) -> dict[str, Any]:
+    """A configuration as it stands in its own file."""
     if content is None:
         raise _Bad("missing", "there is no such file")
-    if not content.strip():
-        raise _Bad("empty", f"has nothing in its {len(content)} bytes")
-    if b"\0" in content:
-        raise _Bad("nul", f"{content.count(0)} of {len(content)} bytes are NUL")
+    return _object(_decoded(content))
+
+
+def _whole(content: bytes | None, read: Read) -> dict[str, Any]:
+    """A configuration with what it includes."""
+
+    def load(including: str, named: str) -> tuple[str, Any]:
+        file, included = read(including, named)
+        return file, _decoded(included, file)
+
     try:
-        tree = json5.loads(content.decode("utf-8"))
+        return _object(includes.composed(_tree(content), load, (NAME,)))
+    except includes.CannotInclude as error:
+        raise _Bad("include", str(error)) from error
+
+
+def _before(good: bytes | None, read: Read) -> dict[str, Any]:
+    """The last good configuration, with what it includes as that is now: only this file's versions are kept."""
+    try:
+        return _whole(good, read)
+    except _Bad:  # what it included is gone, or bad now
+        return _whole(good, lambda _including, named: (named, b"{}"))
+
+
+def _decoded(content: bytes, file: str = NAME) -> Any:
+    if not content.strip():
+        raise _Bad("empty", f"has nothing in its {len(content)} bytes", file)
+    if b"\0" in content:
+        raise _Bad("nul", f"{content.count(0)} of {len(content)} bytes are NUL", file)
+    try:
+        return json5.loads(content.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise _Bad("encoding", f"is not UTF-8 from byte {error.start} on") from error
+        raise _Bad("encoding", f"is not UTF-8 from byte {error.start} on", file) from error
     except json5.Unreadable as error:
-        raise _Bad("parse", f"cannot be read: {error}") from error
+        raise _Bad("parse", f"cannot be read: {error}", file) from error
+
+
+def _object(tree: Any) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise _Bad("parse", "holds no object")
     if not tree:
@@ -190,21 +230,14 @@ def _vanished(tree: Mapping[str, Any], before: Mapping[str, Any]) -> Iterator[Fi
     for path, value in secrets(before).items():
         found = _at(tree, path)
         is_set = bool(found.strip()) if isinstance(found, str) else found not in (None, {}, [])
-        if not is_set and value not in kept and not _is_included(tree, path):
+        if not is_set and value not in kept:
             yield _error("vanished", _dotted(path), "was a secret in the last good configuration, and is gone")
-
-
-def _is_included(tree: Any, path: Path) -> bool:
-    """Whether another file may bring in what is at a path."""
-    above = [_at(tree, path[:depth]) for depth in range(len(path))]
-    return any(isinstance(each, dict) and _INCLUDE in each for each in above)
 
 
 def _shrunk(tree: Mapping[str, Any], before: Mapping[str, Any], rules: Rules) -> Iterator[Finding]:
     # Settings, not bytes: when OpenClaw writes the file, a person's comments go.
     now, then = sum(1 for _ in _leaves(tree)), sum(1 for _ in _leaves(before))
-    included = any(_INCLUDE in path for path, _ in _leaves(tree))
-    if now < then * (1 - rules.shrunk_share) and not included:
+    if now < then * (1 - rules.shrunk_share):
         yield _error("shrunk", NAME, f"has {now} settings, and had {then}")
 
 
@@ -229,10 +262,10 @@ def _with_changes(live: Mapping[str, Any], before: Mapping[str, Any], asked: Map
     return made
 
 
-def hidden(text: str, content: bytes | None) -> str:
+def hidden(text: str, content: bytes | None, read: Read = _alone) -> str:
     """``text`` without the secrets of a configuration."""
     try:
-        values = secrets(_tree(content)).values()
+        values = secrets(_before(content, read)).values()
     except _Bad:
         return text
     for value in sorted(values, key=len, reverse=True):

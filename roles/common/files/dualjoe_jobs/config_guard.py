@@ -13,7 +13,7 @@ import re
 import stat
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any
 
 from dualjoe import configuration
 from dualjoe.configuration import Rules
+from dualjoe.includes import CannotInclude
 from dualjoe.names import shown
 
 from . import locks
@@ -32,6 +33,7 @@ SETTINGS = Path("/etc/dualjoe/config.json")
 ROOT = Path("/var/lib/dualjoe/config")
 
 _MOST_BYTES = 8 << 20
+_MOST_INCLUDED = 1000  # files, counted as often as they are included
 _MOST_CHARACTERS = 300
 _REPLACED = 10  # configurations that were put aside
 _REMEMBERED = 50  # contents that the command was asked about
@@ -57,6 +59,37 @@ class Verdict:
         first = [one if len(one) <= _MOST_CHARACTERS else f"{one[:_MOST_CHARACTERS]}..." for one in self.reasons[:3]]
         more = f" and {len(self.reasons) - 3} more" if len(self.reasons) > 3 else ""
         return "; ".join(first) + more
+
+
+class Included:
+    """Reads the files that the configuration ``live`` includes, from its folder only. ``contents``: what they hold."""
+
+    def __init__(self, live: Path) -> None:
+        self.folder = live.parent
+        self.contents: dict[str, bytes] = {}
+        self._left = _MOST_INCLUDED
+
+    def __call__(self, including: str, named: str) -> tuple[str, bytes]:
+        """As ``configuration.Read``; files are named by their paths in the folder."""
+        self._left -= 1
+        if self._left < 0:
+            raise CannotInclude(f"more than {_MOST_INCLUDED} files are included")
+        try:
+            place = Path(os.path.normpath(self.folder / Path(including).parent / named))
+            if not all(_inside(how(place), how(self.folder)) for how in (os.path.abspath, os.path.realpath)):
+                raise CannotInclude(f"{including} includes {named}, which is not in {self.folder}")
+            content = read(place)
+        except (JobFailed, OSError, ValueError) as error:
+            raise CannotInclude(f"{including} includes {named}: {error}") from error
+        if content is None:
+            raise CannotInclude(f"{including} includes {named}, which is missing: {place}")
+        name = str(place.relative_to(self.folder))
+        self.contents[name] = content
+        return name, content
+
+
+def _inside(path: str, folder: str) -> bool:
+    return os.path.commonpath([path, folder]) == folder
 
 
 @dataclass(frozen=True)
@@ -124,10 +157,11 @@ class ConfigGuard:
 
         ``ask``: whether the command may be run; otherwise only what it said before counts.
         """
-        findings = configuration.check(content, self.newest(), self.rules, accept_losses)
+        included = Included(self.live)
+        findings = configuration.check(content, self.newest(), self.rules, accept_losses, included)
         if findings or content is None:
             return Verdict(tuple(map(str, findings)))
-        asked = hashlib.sha256(content).hexdigest() + f":{_stamp(self.executable)}"
+        asked = f"{_sum(content, included.contents)}:{_stamp(self.executable)}"
         before = self._remembered().get(asked)
         if before and (before["sure"] or not ask or time.time() - before["at"] < _ASK_AGAIN_SECONDS):
             return Verdict(tuple(before["reasons"]), before["sure"])
@@ -182,7 +216,8 @@ class ConfigGuard:
             return Verdict((f"'openclaw config validate' could not be asked: {shown(error)}",), sure=False)
         finally:
             candidate.unlink(missing_ok=True)
-        return Verdict(tuple(f"{configuration.hidden(one, content)} (openclaw)" for one in reasons))
+        hidden = [configuration.hidden(one, content, Included(self.live)) for one in reasons]
+        return Verdict(tuple(f"{one} (openclaw)" for one in hidden))
 
     def write_live(self, content: bytes) -> None:
         """Replace the live file, whole or not at all; owner and mode stay. The gateway takes it up by itself."""
@@ -251,6 +286,14 @@ def _dotenv(path: Path) -> set[str]:
         return set(_ENV_LINE.findall(path.read_text("utf-8", "replace")))
     except OSError:
         return set()
+
+
+def _sum(content: bytes, included: Mapping[str, bytes]) -> str:
+    """The same for the same configuration with the same included files."""
+    digest = hashlib.sha256(content)
+    for name, each in sorted(included.items()):
+        digest.update(f"{name}\0{hashlib.sha256(each).hexdigest()}".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
 
 
 def _stamp(executable: str) -> int:
