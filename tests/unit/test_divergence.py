@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -13,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dualjoe_jobs import divergence, job, memory_publish, restore
+from dualjoe_jobs import divergence, job, memory_divergence, memory_publish, restore
+from dualjoe_jobs.job import JobFailed
 from dualjoe_jobs.memory import Memory
 from memory_pair import NOTES, Node, Pair, every_step, killed_at
 
@@ -61,7 +63,7 @@ def told(node: Node) -> tuple[str, str]:
 
 
 def states(node: Node) -> dict[str, str]:
-    found = divergence.all_of(Memory.load(node.settings, node.root))
+    found = divergence.readable(Memory.load(node.settings, node.root))
     return {path: note.state for each in found for path, note in each.notes.items()}
 
 
@@ -195,7 +197,7 @@ def test_without_git_both_are_kept_and_told_of(pair: Pair, monkeypatch: pytest.M
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{tools}")
     fail_over(pair, {MEMORY: LONG.replace("eleven", "twelve")}, {MEMORY: LONG + "- a dog\n"})
     assert told(pair.a)[0] == "failed"
-    (kept,) = divergence.all_of(Memory.load(pair.a.settings, pair.a.root))
+    (kept,) = divergence.readable(Memory.load(pair.a.settings, pair.a.root))
     assert "is git installed?" in kept.notes[MEMORY].why
     monkeypatch.setenv("PATH", full)
     assert pair.a.sync() == job.DONE
@@ -213,7 +215,7 @@ def test_without_git_both_are_kept_and_told_of(pair: Pair, monkeypatch: pytest.M
 )
 def test_what_cannot_be_merged_is_for_a_person(pair: Pair, on_a: bytes | str, says: str) -> None:
     fail_over(pair, {MEMORY: on_a}, {MEMORY: LONG + "- a dog\n"})
-    (found,) = divergence.all_of(Memory.load(pair.a.settings, pair.a.root))
+    (found,) = divergence.readable(Memory.load(pair.a.settings, pair.a.root))
     assert found.notes[MEMORY].state == "conflict"
     assert says in found.notes[MEMORY].why
     go_home(pair)
@@ -248,7 +250,7 @@ def test_of_databases_the_newer_stays_and_the_other_is_kept(pair: Pair) -> None:
             return [row for (row,) in database.execute("SELECT text FROM said")]
 
     assert rows(pair.a.state / place) == ["both", "PC-B alone"]
-    (found,) = divergence.all_of(Memory.load(pair.a.settings, pair.a.root))
+    (found,) = divergence.readable(Memory.load(pair.a.settings, pair.a.root))
     assert (found.other, rows(found.path / place)) == ([place], ["both", "PC-A alone"])
 
 
@@ -306,7 +308,7 @@ def test_a_second_divergence_while_one_waits(pair: Pair) -> None:
 
 def test_what_waits_long_is_told_of(pair: Pair) -> None:
     fail_over(pair, {DAY: "- 08:00 coffee\n- 09:00 key\n"}, {})
-    found = divergence.all_of(Memory.load(pair.a.settings, pair.a.root))
+    found = list(divergence.readable(Memory.load(pair.a.settings, pair.a.root)))
     now = datetime.now(timezone.utc)
     assert divergence.told(found, now).result == "ok"
     for later in (now + timedelta(days=1), now - timedelta(days=1)):
@@ -355,6 +357,49 @@ def test_a_state_that_makes_no_sense_is_told_and_ends_no_takeover(pair: Pair) ->
     assert pair.a.publish() == job.FAILED
     assert "but what waited here was not brought" in json.dumps(pair.a.result("memory-publish"))
     assert pair.a.has(DAY) == "- 08:00 coffee\n- 10:00 b\n"
+
+
+def two_divergences(pair: Pair) -> tuple[str, str]:
+    """Of PC-A: one whose note is that of today, and one with a note of its own."""
+    fail_over(pair, {DAY: "- 08:00 coffee\n- 09:00 key\n"}, {DAY: "- 08:00 coffee\n- 10:00 b\n"})
+    pair.a.put("workspace/by-hand.md", "second\n")
+    assert pair.a.sync() == job.DONE
+    first, second = pair.a.names("divergent")
+    return first, second
+
+
+def test_one_whose_state_makes_no_sense_keeps_no_other_waiting(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = two_divergences(pair)
+    (pair.a.root / "divergent" / first / "meta.json").write_text("{")
+    with pytest.raises(JobFailed, match=f"{first}.*remove it when you need nothing in it"):
+        memory_divergence.main(["list"], pair.a.settings, pair.a.root, pair.a.results)
+    assert second in capsys.readouterr().out
+    pair.a.be("active", 3)
+    assert pair.a.publish() == job.FAILED
+    assert pair.a.has("workspace/by-hand.md") == "second\n"
+    assert told(pair.a)[0] == "failed"
+    assert first in told(pair.a)[1]
+
+
+def test_a_note_that_cannot_be_read_keeps_no_other_waiting(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bad block of the disk, say. When it can be read again it comes back."""
+    first, _ = two_divergences(pair)
+    read = divergence.read
+
+    def damaged(path: Path) -> bytes | None:
+        if path == pair.a.root / "divergent" / first / DAY:
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return read(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(divergence, "read", damaged)
+        assert pair.a.sync() == job.DONE
+        assert "a person must decide: " + DAY in told(pair.a)[1]
+        go_home(pair)
+    assert states(pair.a) == {DAY: "conflict", "workspace/by-hand.md": "back"}
+    assert pair.a.has("workspace/by-hand.md") == "second\n"
+    go_home(pair, term=4)
+    assert sorted((pair.a.has(DAY) or "").splitlines()) == ["- 08:00 coffee", "- 09:00 key", "- 10:00 b"]
 
 
 def test_notes_of_geese_are_what_they_were(pair: Pair) -> None:

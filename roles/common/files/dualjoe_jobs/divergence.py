@@ -126,16 +126,22 @@ def load(path: Path) -> Divergence:
         ) from error
 
 
-def all_of(memory: Memory) -> list[Divergence]:
-    """Every divergence on this node, oldest first. Raises JobFailed."""
-    return [load(path) for path in named(memory.divergent)]
-
-
 def readable(memory: Memory) -> Iterator[Divergence]:
-    """As all_of, without those that say nothing sensible of themselves."""
+    """The divergences on this node, oldest first, but for those that say nothing sensible of themselves."""
     for path in named(memory.divergent):
         with suppress(JobFailed):
             yield load(path)
+
+
+def unreadable(memory: Memory) -> str:
+    """Which others there are, and what to do; '' where there is none."""
+    found = []
+    for path in named(memory.divergent):
+        try:
+            load(path)
+        except JobFailed as error:
+            found.append(str(error))
+    return "; ".join(found)
 
 
 def keep(memory: Memory, why: str, lost: Collection[str], common: Common | None) -> Divergence:
@@ -222,7 +228,7 @@ def _three_way(base: bytes, live: bytes, kept: bytes, deadline: Deadline) -> Mad
 
 def look(memory: Memory, deadline: Deadline) -> None:
     """Note which notes a person must decide about, as the live memory is now. Raises JobFailed."""
-    for each in all_of(memory):
+    for each in readable(memory):
         if each.open:
             _each_note(memory, each, deadline, write=False)
 
@@ -233,9 +239,11 @@ def bring_back(memory: Memory, deadline: Deadline) -> None:
     What was not merged goes on waiting. What was, and is merged once more because its state could not be stored, stays
     as it is.
     """
-    for each in all_of(memory):
+    for each in readable(memory):
         if each.open:
             _each_note(memory, each, deadline, write=True)
+    if wrong := unreadable(memory):
+        raise JobFailed(wrong)
 
 
 def _each_note(memory: Memory, divergence: Divergence, deadline: Deadline, write: bool) -> None:
@@ -258,8 +266,11 @@ def _looked_at(memory: Memory, divergence: Divergence, path: str, deadline: Dead
     place = live_place(memory, path)
     if place is None:
         return replace(note, state=CONFLICT, why="it belongs to no set of memory any more")
-    live = read(place)
-    made = merge(divergence, path, live, deadline)
+    try:
+        live = read(place)
+        made = merge(divergence, path, live, deadline)
+    except OSError as error:
+        return replace(note, state=CONFLICT, why=f"it cannot be merged: {shown(error)}")
     if made.why:
         if made.text is not None and not (note.state == CONFLICT and (divergence.path / MERGED / path).is_file()):
             # Where it was so before, a person may be at work on it.
@@ -353,10 +364,12 @@ def decide(memory: Memory, divergence: Divergence, paths: Collection[str], take:
 
 def report(memory: Memory, results: Path) -> None:
     """Have the job's result say what stands now; a new text is said aloud. A node that never had one has none."""
-    found = all_of(memory)
-    if not found and not (results / f"{NAME}.json").exists():
+    found, wrong = list(readable(memory)), unreadable(memory)
+    if not found and not wrong and not (results / f"{NAME}.json").exists():
         return
     outcome = told(found, datetime.now(timezone.utc))
+    if wrong:
+        outcome = Outcome("failed", f"{wrong}; {outcome.message}" if outcome.result == "failed" else wrong)
     try:
         before = json.loads((results / f"{NAME}.json").read_text("utf-8"))
         same = (before["result"], before["message"]) == (outcome.result, outcome.message)

@@ -51,17 +51,19 @@ def show(memory: Memory, one: Divergence) -> Iterator[str]:
 
 
 def _list(memory: Memory, arguments: argparse.Namespace, _results: Path) -> None:
-    found = divergence.all_of(memory)
+    found, wrong = list(divergence.readable(memory)), divergence.unreadable(memory)
     if arguments.json:
         notes = [{"name": one.name, "open": one.open, **asdict(one), "path": str(one.path)} for one in found]
         print(json.dumps({"divergences": notes}))
-        return
-    for one in found:
-        states = [note.state for note in one.notes.values()]
-        counts = ", ".join(f"{states.count(state)} {state}" for state in _MEANINGS if state in states)
-        print(f"{one.name}  {counts or 'nothing to merge'}; kept when {one.why}")
-    if not found:
-        print("nothing was written on both nodes")
+    else:
+        for one in found:
+            states = [note.state for note in one.notes.values()]
+            counts = ", ".join(f"{states.count(state)} {state}" for state in _MEANINGS if state in states)
+            print(f"{one.name}  {counts or 'nothing to merge'}; kept when {one.why}")
+        if not found and not wrong:
+            print("nothing was written on both nodes")
+    if wrong:
+        raise JobFailed(wrong)
 
 
 def _show(memory: Memory, arguments: argparse.Namespace, _results: Path) -> None:
