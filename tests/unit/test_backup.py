@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import grp
 import json
 import os
 import shutil
@@ -14,9 +13,8 @@ from typing import Any
 
 import pytest
 from dualjoe.retention import Policy
-from dualjoe_jobs import backup, backup_prepare, export, manifest
+from dualjoe_jobs import backup, export, manifest
 from dualjoe_jobs import job as jobs
-from dualjoe_jobs.backup_hooks import HookFailed, run_program
 from dualjoe_jobs.export import ExportFailed
 from dualjoe_jobs.job import JobFailed
 from dualjoe_jobs.pull import Settings
@@ -303,71 +301,6 @@ def test_an_export_waits_for_its_readers_only_so_long(pair: Pair) -> None:
     finally:
         os.close(held)
     assert export.serve("export", pair.export, lambda: 0, 0.3) == 0
-
-
-# Preparing
-
-
-def prepared(pair: Pair, *containers: dict[str, Any], fail: str = "") -> dict[str, Any]:
-    volume = pair.source.parent / "volume"
-    volume.mkdir(exist_ok=True)
-    (volume / "a").write_text("a")
-
-    def run(argv: Any, output: Path | None, seconds: float) -> str:
-        if argv[0] == "docker":
-            if argv[-1] == fail:
-                raise HookFailed("docker ended with 1: No such container")
-            return json.dumps([{"Destination": "/srv", "Source": str(volume)}])
-        return run_program(argv, output, seconds)
-
-    group = grp.getgrgid(os.getegid()).gr_name
-    return backup_prepare.prepare(backup_prepare.Settings(pair.export, group, 30, containers), run)
-
-
-WEB = {"name": "web", "hook": "files", "path": "/srv"}
-BLOG = {"name": "blog", "hook": "files", "path": "/srv"}
-
-
-def test_an_export_is_whole_with_its_manifest_and_closed_to_others(pair: Pair) -> None:
-    for _ in range(2):
-        reply = prepared(pair, WEB)
-        assert (reply["ok"], reply["files"]) == (True, 2)
-        assert sorted(manifest.verify(pair.export).sums) == ["web/files.json", "web/files/a"]
-        assert {path.stat().st_mode & 0o777 for path in [pair.export, *pair.export.rglob("*")]} == {0o750, 0o640}
-        assert list(pair.source.iterdir()) == [pair.export]
-
-
-def test_one_failed_hook_leaves_the_previous_export_and_names_itself(pair: Pair) -> None:
-    prepared(pair, WEB, BLOG)
-    before = (pair.export / "manifest.json").read_text()
-    with pytest.raises(ExportFailed, match=r"^blog: docker ended with 1: No such container$"):
-        prepared(pair, WEB, BLOG, fail="blog")
-    assert (pair.export / "manifest.json").read_text() == before
-    assert list(pair.source.iterdir()) == [pair.export]
-
-
-def test_a_folder_that_others_can_write_is_refused(pair: Pair) -> None:
-    pair.source.chmod(0o770)
-    with pytest.raises(ExportFailed, match="can write"):
-        prepared(pair, WEB)
-
-
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [
-        ("", "run site"),
-        ('{"export": "/x", "group": "g", "hook_seconds": 1, "containers": []}', "no container to save"),
-        (
-            '{"export": "/x", "group": "g", "hook_seconds": 1, "containers": [{"hook": "oracle"}]}',
-            "no such hook: oracle",
-        ),
-    ],
-)
-def test_settings_that_cannot_work_are_refused(content: str, says: str, tmp_path: Path) -> None:
-    path = tmp_path / "backup.json"
-    path.write_text(content)
-    with pytest.raises(ExportFailed, match=says):
-        backup_prepare.Settings.load(path)
 
 
 def test_a_manifest_takes_only_files_and_folders(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sqlite3
+import subprocess
 import threading
 import time
 from contextlib import closing
@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from dualjoe import databases
-from dualjoe_jobs.backup_hooks import HOOKS, Container, HookFailed, check_rdb, run_program, save_files
+from dualjoe_jobs.backup_hooks import HOOKS
+from dualjoe_jobs.container import Container, HookFailed, Saved, run_program
+from dualjoe_jobs.hooks_databases import check_rdb
 from dualjoe_jobs.sqlite_copy import copy_sqlite
 
 if TYPE_CHECKING:
@@ -37,7 +39,8 @@ class Docker:
         command = " ".join(argv)
         self.commands.append(command)
         if "inspect" in argv:
-            return json.dumps([{"Destination": inside, "Source": str(host)} for inside, host in self.mounts.items()])
+            mounts = [{"Destination": inside, "Source": str(host)} for inside, host in self.mounts.items()]
+            return json.dumps([{"Mounts": mounts}])
         for words, answer in self.rules.items():
             if all(word in command for word in words.split("|")):
                 said = answer.pop(0) if isinstance(answer, list) else answer
@@ -49,8 +52,8 @@ class Docker:
         raise AssertionError(f"unexpected: {command}")
 
 
-def container(docker: Docker, tmp_path: Path, seconds: float = 30, **parameters: Any) -> Container:
-    return Container("box", parameters, time.monotonic() + seconds, os.getegid(), tmp_path / "previous", docker)
+def container(docker: Docker, seconds: float = 30, **parameters: Any) -> Container:
+    return Container("box", parameters, time.monotonic() + seconds, docker)
 
 
 @pytest.fixture
@@ -68,7 +71,7 @@ def volume(tmp_path: Path) -> Path:
 
 
 def save(hook: str, box: Container, target: Path) -> list[str]:
-    HOOKS[hook](box, target)
+    HOOKS[hook](box, Saved(target))
     return sorted(str(path.relative_to(target)) for path in target.rglob("*") if path.is_file())
 
 
@@ -82,9 +85,9 @@ POSTGRES: dict[str, str | bytes | list[str]] = {
 }
 
 
-def test_postgres_saves_the_database_and_the_roles(tmp_path: Path, target: Path) -> None:
+def test_postgres_saves_the_database_and_the_roles(target: Path) -> None:
     docker = Docker(dict(POSTGRES))
-    assert save("postgres", container(docker, tmp_path, database="notes"), target) == ["globals.sql", "notes.dump"]
+    assert save("postgres", container(docker, database="notes"), target) == ["globals.sql", "notes.dump"]
     assert all(command.startswith("docker exec --user postgres box timeout -k 5 ") for command in docker.commands)
     assert docker.commands[1].endswith("pg_dump -U postgres -w -Fc -d notes")
 
@@ -97,45 +100,108 @@ def test_postgres_saves_the_database_and_the_roles(tmp_path: Path, target: Path)
         ({"psql": "1", "pg_dump -U": b""}, "wrote no archive"),
     ],
 )
-def test_postgres_without_data_fails(rules: dict[str, Any], says: str, tmp_path: Path, target: Path) -> None:
+def test_postgres_without_data_fails(rules: dict[str, Any], says: str, target: Path) -> None:
     with pytest.raises(HookFailed, match=says):
-        save("postgres", container(Docker(rules), tmp_path, database="notes"), target)
+        save("postgres", container(Docker(rules), database="notes"), target)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "x'; DROP", "--help", "$(id)", "a/b"])
 @pytest.mark.parametrize("hook", ["postgres", "mariadb"])
-def test_a_strange_database_name_reaches_no_program(hook: str, name: str, tmp_path: Path, target: Path) -> None:
+def test_a_strange_database_name_reaches_no_program(hook: str, name: str, target: Path) -> None:
     docker = Docker({})
     with pytest.raises(HookFailed, match="no database name"):
-        save(hook, container(docker, tmp_path, database=name), target)
+        save(hook, container(docker, database=name), target)
     assert docker.commands == []
 
 
-def test_a_password_is_named_and_never_told(tmp_path: Path, target: Path) -> None:
+def test_a_password_is_named_and_never_told(target: Path) -> None:
     """It goes from one variable to another inside the container."""
     docker = Docker(dict(POSTGRES))
-    save("postgres", container(docker, tmp_path, database="notes", password_env="POSTGRES_PASSWORD"), target)
+    save("postgres", container(docker, database="notes", password_env="POSTGRES_PASSWORD"), target)
     assert 'export PGPASSWORD="${POSTGRES_PASSWORD}"; exec "$@"' in docker.commands[0]
 
 
 # MariaDB
 
 
-def test_mariadb_saves_the_database_in_one_transaction(tmp_path: Path, target: Path) -> None:
+def test_mariadb_saves_the_database_in_one_transaction(target: Path) -> None:
     docker = Docker({"mariadb-dump": "CREATE TABLE item\n-- Dump completed on a day\n", "mariadb --user": "1"})
-    assert save("mariadb", container(docker, tmp_path, database="shop"), target) == ["shop.sql"]
+    assert save("mariadb", container(docker, database="shop"), target) == ["shop.sql"]
     assert "--single-transaction" in docker.commands[1]
 
 
-def test_a_mariadb_dump_that_is_cut_off_fails(tmp_path: Path, target: Path) -> None:
+def test_a_mariadb_dump_that_is_cut_off_fails(target: Path) -> None:
     docker = Docker({"mariadb-dump": "CREATE TABLE item\n", "mariadb --user": "1"})
     with pytest.raises(HookFailed, match="cut off"):
-        save("mariadb", container(docker, tmp_path, database="shop"), target)
+        save("mariadb", container(docker, database="shop"), target)
 
 
-def test_a_missing_mariadb_database_fails(tmp_path: Path, target: Path) -> None:
+def test_a_missing_mariadb_database_fails(target: Path) -> None:
     with pytest.raises(HookFailed, match="tables in database shop: found 0"):
-        save("mariadb", container(Docker({"mariadb --user": "0"}), tmp_path, database="shop"), target)
+        save("mariadb", container(Docker({"mariadb --user": "0"}), database="shop"), target)
+
+
+def test_mysql_is_mariadb_by_its_own_names(target: Path) -> None:
+    docker = Docker({"mysqldump": "-- Dump completed on a day\n", "mysql --user": "1"})
+    box = container(docker, database="shop", password_env="MYSQL_ROOT_PASSWORD")
+    assert save("mysql", box, target) == ["shop.sql"]
+    assert " mysql --user=root " in docker.commands[0]
+    assert " mysqldump --user=root --single-transaction " in docker.commands[1]
+
+
+# MongoDB: there is none to try; the archives are made as mongo-tools describes them.
+
+
+def bson(length: int) -> bytes:
+    return length.to_bytes(4, "little") + bytes(length - 4)
+
+
+END = b"\xff" * 4
+ARCHIVE = b"\x81\x99\xe2\x6d" + bson(30) + bson(50) + bson(60) + END + bson(40) + bson(20) + END + bson(41) + END
+
+
+def test_mongodb_saves_the_database_as_an_archive(target: Path) -> None:
+    docker = Docker({"mongodump": ARCHIVE})
+    assert save("mongodb", container(docker, database="notes", minimum_collections=2), target) == ["dump.archive"]
+    assert docker.commands[0].endswith("mongodump --quiet --db=notes --archive")
+
+
+@pytest.mark.parametrize(
+    ("archive", "says"),
+    [
+        (b"", "wrote no archive"),
+        (b"Failed: no such host", "wrote no archive"),
+        (ARCHIVE[:4] + bson(30) + END, "collections in database notes: found 0"),
+        (ARCHIVE[:60], "cut off"),
+        (ARCHIVE[:-5], "cut off"),
+    ],
+)
+def test_an_archive_without_collections_or_an_end_fails(archive: bytes, says: str, target: Path) -> None:
+    with pytest.raises(HookFailed, match=says):
+        save("mongodb", container(Docker({"mongodump": archive}), database="notes"), target)
+
+
+def test_mongodb_s_password_reaches_it_quoted_and_on_no_command_line(tmp_path: Path, target: Path) -> None:
+    """The command that is run in the container is run here, with a mongodump that shows what it is given."""
+    shown = tmp_path / "shown"
+    program = tmp_path / "bin/mongodump"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$@" > {shown}\ncat /dev/stdin >> {shown}\n')
+    program.chmod(0o755)
+
+    def run(argv: Sequence[str], output: Path | None, seconds: float) -> str:
+        inside = argv[argv.index("box") + 1 :]
+        path = f"{program.parent}:{os.environ['PATH']}"
+        subprocess.run(inside, check=True, env={"PATH": path, "SECRET": "it's: #1"})
+        assert output
+        output.write_bytes(ARCHIVE)
+        return ""
+
+    parameters = {"database": "notes", "user": "joe", "password_env": "SECRET"}
+    HOOKS["mongodb"](Container("box", parameters, time.monotonic() + 30, run), Saved(target))
+    words, config = shown.read_text().splitlines()
+    assert words == "--config=/dev/stdin --username=joe --authenticationDatabase=admin --quiet --db=notes --archive"
+    assert config == "password: 'it''s: #1'"
 
 
 # Redis
@@ -145,7 +211,7 @@ IDLE = "rdb_bgsave_in_progress:0\r\naof_rewrite_in_progress:0\r\nrdb_last_bgsave
 BUSY = IDLE.replace("in_progress:0", "in_progress:1", 1)
 
 
-def test_redis_waits_for_the_end_of_its_own_save(tmp_path: Path, target: Path) -> None:
+def test_redis_waits_for_the_end_of_its_own_save(target: Path) -> None:
     """A save that is under way has begun before; it is waited for, and then one of our own."""
     docker = Docker(
         {
@@ -155,12 +221,12 @@ def test_redis_waits_for_the_end_of_its_own_save(tmp_path: Path, target: Path) -
             "cat /data/dump.rdb": RDB,
         }
     )
-    assert save("redis", container(docker, tmp_path, minimum_keys=3), target) == ["dump.rdb"]
+    assert save("redis", container(docker, minimum_keys=3), target) == ["dump.rdb"]
     order = [command.split("redis-cli -e ")[-1].split()[-1] for command in docker.commands]
     assert order == ["keyspace", *["persistence"] * 2, "BGSAVE", *["persistence"] * 2, "/data/dump.rdb"]
 
 
-def test_redis_that_fails_to_save_fails(tmp_path: Path, target: Path) -> None:
+def test_redis_that_fails_to_save_fails(target: Path) -> None:
     docker = Docker(
         {
             "INFO keyspace": "db0:keys=2,expires=0",
@@ -169,18 +235,18 @@ def test_redis_that_fails_to_save_fails(tmp_path: Path, target: Path) -> None:
         }
     )
     with pytest.raises(HookFailed, match="BGSAVE failed"):
-        save("redis", container(docker, tmp_path), target)
+        save("redis", container(docker), target)
 
 
-def test_redis_without_keys_fails(tmp_path: Path, target: Path) -> None:
+def test_redis_without_keys_fails(target: Path) -> None:
     with pytest.raises(HookFailed, match="keys: found 0"):
-        save("redis", container(Docker({"INFO keyspace": "# Keyspace\r\n"}), tmp_path), target)
+        save("redis", container(Docker({"INFO keyspace": "# Keyspace\r\n"})), target)
 
 
-def test_redis_that_never_ends_its_save_runs_out_of_time(tmp_path: Path, target: Path) -> None:
+def test_redis_that_never_ends_its_save_runs_out_of_time(target: Path) -> None:
     docker = Docker({"INFO keyspace": "db0:keys=2,expires=0", "INFO persistence": BUSY})
     with pytest.raises(HookFailed, match="time is up"):
-        save("redis", container(docker, tmp_path, seconds=0.3), target)
+        save("redis", container(docker, seconds=0.3), target)
 
 
 @pytest.mark.parametrize("content", [b"", b"REDIS", RDB[:-3], b"NOTHING" + RDB[7:]])
@@ -207,14 +273,24 @@ def rows_of(path: Path) -> int:
         return int(database.execute("SELECT count(*) FROM note").fetchone()[0])
 
 
-def test_sqlite_includes_what_is_only_in_the_wal(tmp_path: Path, volume: Path, target: Path) -> None:
+def test_sqlite_includes_what_is_only_in_the_wal(volume: Path, target: Path) -> None:
     docker = Docker({}, {"/data": volume})
     with closing(make_database(volume / "notes.sqlite")):
-        assert save("sqlite", container(docker, tmp_path, path="/data/notes.sqlite"), target) == ["notes.sqlite"]
+        assert save("sqlite", container(docker, path="/data/notes.sqlite"), target) == ["notes.sqlite"]
     assert rows_of(target / "notes.sqlite") == 10
 
 
-def test_sqlite_while_it_is_being_written_is_sound(tmp_path: Path, volume: Path, target: Path) -> None:
+def test_sqlite_says_where_it_was_and_whose(volume: Path, target: Path) -> None:
+    make_database(volume / "notes.sqlite").close()
+    (volume / "notes.sqlite").chmod(0o604)
+    for path, saved in (("/data/notes.sqlite", Saved(target / "one")), ("/data", Saved(target / "all"))):
+        saved.folder.mkdir()
+        HOOKS["sqlite"](container(Docker({}, {"/data": volume}), path=path), saved)
+        assert saved.places == {"notes.sqlite": "/data/notes.sqlite"}
+        assert saved.owned["notes.sqlite"].st_mode & 0o777 == 0o604
+
+
+def test_sqlite_while_it_is_being_written_is_sound(volume: Path, target: Path) -> None:
     path = volume / "notes.sqlite"
     make_database(path, 20_000).close()
     stop = threading.Event()
@@ -241,17 +317,17 @@ def test_sqlite_while_it_is_being_written_is_sound(tmp_path: Path, volume: Path,
         writer.join()
 
 
-def test_sqlite_databases_in_a_folder_are_known_by_their_header(tmp_path: Path, volume: Path, target: Path) -> None:
+def test_sqlite_databases_in_a_folder_are_known_by_their_header(volume: Path, target: Path) -> None:
     (volume / "deep").mkdir()
     make_database(volume / "deep" / "unusual-name").close()
     (volume / "picture.sqlite").write_text("no database")
     docker = Docker({}, {"/data": volume})
-    assert save("sqlite", container(docker, tmp_path, path="/data"), target) == ["deep/unusual-name"]
+    assert save("sqlite", container(docker, path="/data"), target) == ["deep/unusual-name"]
 
 
-def test_sqlite_leaves_no_files_beside_the_copy_or_the_original(tmp_path: Path, volume: Path, target: Path) -> None:
+def test_sqlite_leaves_no_files_beside_the_copy_or_the_original(volume: Path, target: Path) -> None:
     make_database(volume / "notes.sqlite").close()
-    save("sqlite", container(Docker({}, {"/data": volume}), tmp_path, path="/data"), target)
+    save("sqlite", container(Docker({}, {"/data": volume}), path="/data"), target)
     assert [path.name for path in [*volume.iterdir(), *target.iterdir()]] == ["notes.sqlite"] * 2
 
 
@@ -262,93 +338,19 @@ def test_sqlite_leaves_no_files_beside_the_copy_or_the_original(tmp_path: Path, 
         (b"SQLite format 3\0" + b"\0" * 4080, "notes.sqlite: "),
     ],
 )
-def test_what_is_no_sound_database_fails(content: bytes, says: str, tmp_path: Path, volume: Path, target: Path) -> None:
+def test_what_is_no_sound_database_fails(content: bytes, says: str, volume: Path, target: Path) -> None:
     (volume / "notes.sqlite").write_bytes(content)
     docker = Docker({}, {"/data": volume})
     with pytest.raises(HookFailed, match=says):
-        save("sqlite", container(docker, tmp_path, path="/data/notes.sqlite"), target)
+        save("sqlite", container(docker, path="/data/notes.sqlite"), target)
 
 
-def test_a_database_without_tables_fails(tmp_path: Path, volume: Path, target: Path) -> None:
+def test_a_database_without_tables_fails(volume: Path, target: Path) -> None:
     with closing(sqlite3.connect(volume / "notes.sqlite")) as database:
         database.execute("PRAGMA user_version = 3")
         database.commit()
     with pytest.raises(HookFailed, match=r"tables in notes\.sqlite: found 0"):
-        save("sqlite", container(Docker({}, {"/data": volume}), tmp_path, path="/data"), target)
-
-
-# Files
-
-
-needs_rsync = pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed")
-
-
-@needs_rsync
-def test_files_are_copied_readable_and_listed_as_they_were(tmp_path: Path, volume: Path, target: Path) -> None:
-    (volume / "sub").mkdir(mode=0o700)
-    (volume / "sub" / "secret.txt").write_text("psst")
-    (volume / "sub" / "secret.txt").chmod(0o600)
-    (volume / "link").symlink_to("/etc/passwd")
-    (volume / "empty").mkdir()
-    save_files(container(Docker({}, {"/srv": volume}), tmp_path, path="/srv"), target)
-
-    copy = target / "files"
-    assert sorted(str(path.relative_to(copy)) for path in copy.rglob("*")) == ["empty", "sub", "sub/secret.txt"]
-    assert (copy / "sub" / "secret.txt").stat().st_mode & 0o777 == 0o640
-    entries = {entry["path"]: entry for entry in json.loads((target / "files.json").read_text())["entries"]}
-    assert entries["sub/secret.txt"]["mode"] == "0600"
-    assert entries["sub"]["mode"] == "0700"
-    assert entries["link"] == {**entries["link"], "type": "symlink", "target": "/etc/passwd"}
-    assert entries["empty"]["type"] == "directory"
-
-
-@needs_rsync
-def test_unchanged_files_share_their_bytes_with_the_previous_export(tmp_path: Path, volume: Path, target: Path) -> None:
-    (volume / "same").write_text("same")
-    docker = Docker({}, {"/srv": volume})
-    previous = tmp_path / "previous"
-    previous.mkdir()
-    save_files(container(docker, tmp_path, path="/srv"), previous)
-    (volume / "new").write_text("new")
-    save_files(container(docker, tmp_path, path="/srv"), target)
-    assert (target / "files/same").samefile(previous / "files/same")
-    assert (target / "files/new").read_text() == "new"
-
-
-@needs_rsync
-@pytest.mark.parametrize("exclude", [[], ["*"]])
-def test_a_folder_without_files_fails(exclude: list[str], tmp_path: Path, volume: Path, target: Path) -> None:
-    if exclude:
-        (volume / "left-out").write_text("x")
-    with pytest.raises(HookFailed, match="files: found 0"):
-        save_files(container(Docker({}, {"/srv": volume}), tmp_path, path="/srv", exclude=exclude), target)
-
-
-def test_files_that_vanish_are_retried_and_then_no_loss(tmp_path: Path, volume: Path, target: Path) -> None:
-    (volume / "stays").write_text("x")
-    tries: list[Sequence[str]] = []
-
-    def run(argv: Sequence[str], output: Path | None, seconds: float) -> str:
-        if argv[0] == "rsync":
-            tries.append(argv)
-            (target / "files/stays").write_text("x")
-            raise HookFailed("rsync ended with 24: some files vanished")
-        return Docker({}, {"/srv": volume})(argv, output, seconds)
-
-    box = Container("box", {"path": "/srv"}, time.monotonic() + 30, os.getegid(), tmp_path / "previous", run)
-    save_files(box, target)
-    assert len(tries) == 3
-
-
-def test_any_other_failure_of_rsync_fails(tmp_path: Path, volume: Path, target: Path) -> None:
-    def run(argv: Sequence[str], output: Path | None, seconds: float) -> str:
-        if argv[0] == "rsync":
-            raise HookFailed("rsync ended with 23: permission denied")
-        return Docker({}, {"/srv": volume})(argv, output, seconds)
-
-    box = Container("box", {"path": "/srv"}, time.monotonic() + 30, os.getegid(), tmp_path / "previous", run)
-    with pytest.raises(HookFailed, match="ended with 23"):
-        save_files(box, target)
+        save("sqlite", container(Docker({}, {"/data": volume}), path="/data"), target)
 
 
 # Where a container's folders are on this machine
@@ -357,8 +359,8 @@ def test_any_other_failure_of_rsync_fails(tmp_path: Path, volume: Path, target: 
 def test_the_innermost_volume_holds_a_path(tmp_path: Path, volume: Path) -> None:
     inner = tmp_path / "inner"
     (inner / "x").mkdir(parents=True)
-    box = container(Docker({}, {"/data": volume, "/data/inner": inner}), tmp_path)
-    assert box.on_host("/data/inner/x") == inner / "x"
+    box = container(Docker({}, {"/data": volume, "/data/inner": inner}))
+    assert box.on_host("/data/inner/x").path == inner / "x"
 
 
 @pytest.mark.parametrize(
@@ -371,10 +373,23 @@ def test_the_innermost_volume_holds_a_path(tmp_path: Path, volume: Path) -> None
         ("/data/../../etc", "leads out of its volume"),
     ],
 )
-def test_a_path_outside_of_the_volumes_is_refused(path: str, says: str, tmp_path: Path, volume: Path) -> None:
+def test_a_path_outside_of_the_volumes_is_refused(path: str, says: str, volume: Path) -> None:
     (volume / "out").symlink_to("/etc")
     with pytest.raises(HookFailed, match=says):
-        container(Docker({}, {"/data": volume}), tmp_path).on_host(path)
+        container(Docker({}, {"/data": volume})).on_host(path)
+
+
+def test_a_link_that_the_container_puts_on_the_way_later_is_not_followed(tmp_path: Path, volume: Path) -> None:
+    (volume / "sub").mkdir()
+    (volume / "sub/file").write_text("x")
+    place = container(Docker({}, {"/data": volume})).on_host("/data/sub/file")
+    descriptor, name = place.open_above()
+    os.close(descriptor)
+    assert name == "file"
+    (volume / "sub").rename(tmp_path / "elsewhere")
+    (volume / "sub").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="Not a directory"):
+        place.open_above()
 
 
 # Programs

@@ -73,21 +73,26 @@ def read(file: BinaryIO) -> Iterator[Entry]:
 def write(file: BinaryIO, entries: Iterable[Entry]) -> None:
     """Write a catalog. Raises CatalogError for what ``read`` would refuse, OSError."""
     for entry in _sound(entries):
-        told = {name: value for name, value in zip(Entry._fields, entry) if value}
-        line = _encode({**told, "xattrs": dict(entry.xattrs)} if entry.xattrs else told).encode("ascii")
-        if len(line) >= _LINE_BYTES:
-            raise CatalogError(f"{entry.path!r}: its extended attributes are too long")
-        file.write(line + b"\n")
+        file.write(line(entry))
+
+
+def line(entry: Entry) -> bytes:
+    """The line of an entry that makes sense, with its end. Raises CatalogError when it is too long."""
+    told = {name: value for name, value in zip(Entry._fields, entry) if value}
+    made = _encode({**told, "xattrs": dict(entry.xattrs)} if entry.xattrs else told).encode("ascii")
+    if len(made) >= _LINE_BYTES:
+        raise CatalogError(f"{entry.path!r}: its extended attributes are too long")
+    return made + b"\n"
 
 
 def _lines(file: BinaryIO) -> Iterator[Entry]:
     number = 0
-    while line := file.readline(_LINE_BYTES + 1):
+    while text := file.readline(_LINE_BYTES + 1):
         number += 1
-        if line[-1:] != b"\n":
+        if text[-1:] != b"\n":
             raise CatalogError(f"line {number} is cut off, or too long")
         try:
-            raw: dict[str, Any] = json.loads(line)
+            raw: dict[str, Any] = json.loads(text)
             if "device" in raw:
                 raw["device"] = tuple(raw["device"])
             entry = Entry(**raw)

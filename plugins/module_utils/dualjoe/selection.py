@@ -3,7 +3,7 @@
 A pattern is a path relative to the folder. ``*`` and ``?`` stand for characters of one name, ``**`` for any number of
 folders (at the end: for all that lies below); everything else stands for itself. A file is chosen when a pattern of
 ``include`` fits its path, unless one of ``exclude`` fits it or a folder above it. An exclusion without a slash fits a
-name anywhere; one that ends in a slash fits folders only.
+name anywhere, with one at its beginning only the name at the top; one that ends in a slash fits folders only.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Selection:
     def __init__(self, include: Sequence[str], exclude: Sequence[str] = ()) -> None:
         if not include:
             raise ValueError("a set without 'include' has nothing in it")
-        for pattern in (*include, *exclude):
+        for pattern in (*include, *(each[each.startswith("/") :] for each in exclude)):
             parts = pattern.rstrip("/").split("/")
             if pattern.startswith("/") or not set(parts).isdisjoint({"", ".", ".."}):
                 raise ValueError(f"{pattern!r} is no pattern for what is inside a folder")
@@ -108,5 +108,5 @@ def _above(parts: Sequence[str]) -> Iterable[str]:
 
 def _exclusion(pattern: str) -> str:
     names = pattern.rstrip("/").split("/")
-    expression = _expression(names if len(names) > 1 else ["**", names[0]])
+    expression = _expression(names[not names[0] :] if len(names) > 1 else ["**", names[0]])
     return expression + ("/" if pattern.endswith("/") else "/?")

@@ -1,8 +1,8 @@
-"""Save all containers' data into one export tree on T440, for the nodes to fetch.
+"""Save all containers' data into one export on T440, for the nodes to fetch.
 
 Runs as root, without arguments, by one sudoers line. What it writes lies below a folder that only root can write, and
-account dualjoe-backup can read. The tree is replaced as a whole, and only when every hook succeeded: a puller
-never finds one container's data of today beside another's of yesterday.
+account dualjoe-backup can read. The export is replaced as a whole. Of a container that cannot be saved it keeps the
+part of the last export, and says so: the others are saved all the same.
 """
 
 from __future__ import annotations
@@ -10,68 +10,97 @@ from __future__ import annotations
 import grp
 import json
 import os
+import resource
+import shutil
 import stat
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dualjoe import wire
+from dualjoe import catalog, wire
 
-from . import manifest
-from .backup_hooks import HOOKS, Container, HookFailed, Run, run_program
+from . import export, locks, quiesce
+from .backup_hooks import HOOKS
+from .backup_part import Part
+from .container import Container, HookFailed, Run, run_program
+from .discovery import find_uncovered
+from .durable import sync_folder, sync_tree
 from .export import ExportFailed, answer, renewed, say
 from .job import utc_now
 
 SETTINGS = Path("/etc/dualjoe/backup.json")
+SNAPSHOT = "snapshot.json"
+_VERSION = 2
 _UMASK = 0o027
+_TOLD = 20  # of each list, in the reply: it is one line, and snapshot.json has the whole
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What /etc/dualjoe/backup.json says on T440. ``hook_seconds`` is each container's share of time."""
+    """What /etc/dualjoe/backup.json says on T440. ``hook_seconds`` is each container's share of time; ``images`` where
+    archives of images are, by name; ``ignore`` names the containers and volumes that are left out on purpose."""
 
     export: Path
     group: str
     hook_seconds: float
     containers: Sequence[Mapping[str, Any]]
+    images: Mapping[str, str] = field(default_factory=dict)
+    ignore: Sequence[str] = ()
 
     @classmethod
     def load(cls, path: Path) -> Settings:
         """Read the file that role backup writes. Raises ExportFailed."""
         try:
             raw = json.loads(path.read_text("utf-8"))
-            settings = cls(Path(raw["export"]), raw["group"], float(raw["hook_seconds"]), raw["containers"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            settings = cls(
+                Path(raw["export"]),
+                raw["group"],
+                float(raw["hook_seconds"]),
+                raw["containers"],
+                raw.get("images", {}),
+                raw.get("ignore", []),
+            )
+            hooks = {str(item["hook"]) for item in settings.containers}
+            ways = {str(item.get("quiesce", "none")) for item in settings.containers}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ExportFailed(f"{path}: {error!r}; run site.yml again") from error
-        unknown = sorted({str(item.get("hook")) for item in settings.containers} - set(HOOKS))
-        if unknown:
-            raise ExportFailed(f"{path}: no such hook: {', '.join(unknown)}")
+        for what, unknown in (("hook", hooks - set(HOOKS)), ("quiesce", ways - set(quiesce.WAYS))):
+            if unknown:
+                raise ExportFailed(f"{path}: no such {what}: {', '.join(sorted(unknown))}")
         if not settings.containers:
             raise ExportFailed(f"{path}: there is no container to save; fill containers_list and run site.yml")
         return settings
 
 
-def prepare(settings: Settings, run: Run = run_program) -> dict[str, Any]:
+def prepare(settings: Settings, run: Run = run_program, notes: Path = quiesce.NOTES) -> dict[str, Any]:
     """Save everything and put it in place of the previous export. Returns the reply for the puller.
 
-    Raises ExportFailed naming every container that failed; then the previous export stays as it was.
+    Raises ExportFailed when nothing at all could be saved; then the previous export stays as it was.
     """
-    captured_at = utc_now()
     parent = settings.export.parent
     _check_folder(parent)
-    gid = grp.getgrnam(settings.group).gr_gid
-    with renewed(settings.export) as tree:
-        failures = _save_all(settings, tree, gid, run)
-        if failures:
-            raise ExportFailed("; ".join(failures))
-        made = manifest.measure(tree, captured_at)
-        made.write(tree)
-        _let_read(tree, gid)
-    return wire.ok(captured_at=captured_at, files=len(made.sums), bytes=made.bytes)
+    indexes = parent / "index"
+    indexes.mkdir(mode=0o700, exist_ok=True)
+    # The puller's command has a lock of its own; it may have been killed, and left this program to itself.
+    held = export.lock(indexes, locks.EXCLUSIVE)
+    try:
+        quiesce.resume_left(notes, run)
+        with renewed(settings.export) as tree:
+            os.chown(tree, -1, grp.getgrnam(settings.group).gr_gid)
+            tree.chmod(0o2750)  # what is made in it is the group's
+            snapshot = _save_all(settings, tree, indexes, run, notes)
+            (tree / SNAPSHOT).write_text(json.dumps(snapshot, indent=1) + "\n", "utf-8")
+            (tree / SNAPSHOT).chmod(0o640)
+            sync_tree(tree)
+        sync_folder(parent)
+        _keep_indexes(indexes, snapshot)
+    finally:
+        os.close(held)
+    return _reply(snapshot)
 
 
 def _check_folder(parent: Path) -> None:
@@ -83,34 +112,90 @@ def _check_folder(parent: Path) -> None:
         )
 
 
-def _save_all(settings: Settings, tree: Path, gid: int, run: Run) -> list[str]:
-    """Run all hooks, also after one failed; return what went wrong."""
-    failures = []
+def _save_all(settings: Settings, tree: Path, indexes: Path, run: Run, notes: Path) -> dict[str, Any]:
+    """Save each container, also after one that failed. Returns what snapshot.json says; raises ExportFailed."""
+    captured_at = utc_now()
+    before = _last(settings.export)
+    parts: dict[str, Any] = {}
+    failed: dict[str, str] = {}
     for item in settings.containers:
         name = str(item["name"])
-        target = tree / name
-        target.mkdir()
-        deadline = time.monotonic() + settings.hook_seconds
-        container = Container(name, item, deadline, gid, settings.export / name, run)
+        last = before.get(name)
+        part = Part(tree / name, settings.export / name, indexes / _sum(last), indexes / ".new", notes)
+        container = Container(name, item, time.monotonic() + settings.hook_seconds, run)
+        began = utc_now()
         try:
-            HOOKS[item["hook"]](container, target)
-        except (HookFailed, OSError, ValueError) as error:
-            failures.append(f"{name}: {error}")
-    return failures
+            parts[name] = {**part.save(container, settings.images), "captured_at": began}
+            part.index.replace(indexes / _sum(parts[name]))
+        except (HookFailed, OSError, ValueError, KeyError, TypeError, catalog.CatalogError) as error:
+            failed[name] = str(error) if isinstance(error, (HookFailed, OSError)) else repr(error)
+            shutil.rmtree(part.folder, ignore_errors=True)
+            if last and _share_part(part):
+                parts[name] = last
+    if len(failed) == len(settings.containers):
+        raise ExportFailed("; ".join(f"{name}: {why}" for name, why in failed.items()))
+    return {
+        "version": _VERSION,
+        "captured_at": captured_at,
+        "containers": parts,
+        "failed": failed,
+        "uncovered": find_uncovered(settings.containers, settings.ignore, run),
+    }
 
 
-def _let_read(tree: Path, gid: int) -> None:
-    """Give the group read access to all of the tree, and others none."""
-    for folder, _, files in os.walk(tree):
-        os.chown(folder, -1, gid)
-        Path(folder).chmod(0o750)
-        for name in files:
-            path = Path(folder, name)
-            status = path.stat()
-            # Files that are links to the previous export are right already; touching them would touch that one.
-            if status.st_gid != gid or stat.S_IMODE(status.st_mode) != 0o640:
-                os.chown(path, -1, gid)
-                path.chmod(0o640)
+def _last(tree: Path) -> Mapping[str, Any]:
+    """What the last export says of its containers; nothing where there is none."""
+    try:
+        said = json.loads((tree / SNAPSHOT).read_text("utf-8"))
+        return dict(said["containers"]) if said["version"] == _VERSION else {}
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
+
+
+def _sum(part: Mapping[str, Any] | None) -> str:
+    """The name of a part's index: its catalog's sum, so that neither is taken for another one's."""
+    return str(part["catalog"][1]) if part else "none"
+
+
+def _share_part(part: Part) -> bool:
+    """Have the part of the last export. Whether that was possible."""
+    try:
+        _share(part.previous, part.folder)
+    except OSError:  # it is gone, or there is no room
+        shutil.rmtree(part.folder, ignore_errors=True)
+        return False
+    return True
+
+
+def _share(old: Path, new: Path) -> None:
+    """Let ``new`` be a folder of the same files as ``old``."""
+    new.mkdir(mode=0o750)
+    with os.scandir(old) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                _share(old / entry.name, new / entry.name)
+            else:
+                os.link(entry.path, new / entry.name, follow_symlinks=False)
+
+
+def _keep_indexes(indexes: Path, snapshot: Mapping[str, Any]) -> None:
+    """Remove the indexes of exports that are no more."""
+    kept = {_sum(part) for part in snapshot["containers"].values()}
+    for path in indexes.iterdir():
+        if path.name not in kept:
+            path.unlink()
+
+
+def _reply(snapshot: Mapping[str, Any]) -> dict[str, Any]:
+    parts = snapshot["containers"].values()
+    return wire.ok(
+        captured_at=snapshot["captured_at"],
+        files=sum(part["files"] for part in parts),
+        bytes=sum(part["bytes"] for part in parts),
+        failed=dict(list(snapshot["failed"].items())[:_TOLD]),
+        uncovered={kind: names[:_TOLD] for kind, names in snapshot["uncovered"].items()},
+        unsteady=sum(len(part.get("unsteady", ())) for part in parts),
+    )
 
 
 def serve() -> int:
@@ -130,9 +215,11 @@ def main() -> int:
     if len(sys.argv) > 1:
         print("dualjoe-backup-prepare takes no arguments", file=sys.stderr)
         return 2
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a folder on the way down is open three times
     try:
         reply = prepare(Settings.load(SETTINGS))
-    except (ExportFailed, manifest.ManifestError, OSError, KeyError) as error:
+    except (ExportFailed, OSError, KeyError) as error:
         reply = wire.Refused("prepare_failed", str(error)).reply()
     say(reply)
     return 0 if reply["ok"] else 1
