@@ -21,6 +21,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import measuring
 from loopback import Loopback
@@ -143,13 +144,14 @@ class Ours(Program):
             "import json, os",
             "from pathlib import Path",
             "from dualjoe_jobs import backup_prepare, export",
-            "from dualjoe_jobs.backup_hooks import run_program",
-            f"mounts = json.dumps([{{'Destination': '/data', 'Source': {str(data)!r}}}])",
-            "run = lambda argv, *rest: mounts if argv[0] == 'docker' else run_program(argv, *rest)",
+            f"facts = json.loads({json.dumps(_facts(data))!r})",
+            "answers = {'inspect': json.dumps([facts]), 'ls': facts['Id']}",
+            "run = lambda argv, output, seconds: '' if argv[1] == 'volume' else answers[argv[2]]",
             "box = {'name': 'box', 'hook': 'files', 'path': '/data'}",
             f"settings = backup_prepare.Settings(Path({str(export)!r}), {_group()!r}, {SECONDS}, [box])",
             "os.umask(0o027)",
-            "export.answer(settings.export, lambda: export.say(backup_prepare.prepare(settings, run)) or 0)",
+            "notes = settings.export.parent / 'quiesced'",
+            "export.answer(settings.export, lambda: export.say(backup_prepare.prepare(settings, run, notes)) or 0)",
         )
 
     def back_up(self) -> float:
@@ -170,7 +172,18 @@ class Ours(Program):
         return seconds
 
     def restore(self, empty: Path) -> tuple[float, Path]:
-        return self._fetch(self.place / "backups/current/box/files", empty)
+        """As T440's restore does: the container's folder by rsync, then its tree by the catalog."""
+        fetched, target = empty / "box", empty / "data"
+        seconds, _ = self._fetch(self.place / "backups/current/box", fetched)
+        command = _python(
+            "import os",
+            "from pathlib import Path",
+            "from dualjoe_jobs.tree_restore import place",
+            f"place(Path({str(fetched)!r}), Path({str(target)!r}), os.geteuid() == 0, 'saved/files')",
+        )
+        seconds += timed(["sh", "-c", f"exec {command}"])
+        shutil.rmtree(fetched)
+        return seconds, target
 
     def used(self) -> dict[str, int]:
         return {self.name: _used(self.place / "backups"), f"{self.name}, export": _used(self.place / "export")}
@@ -230,6 +243,14 @@ class Restic(Program):
     def used(self) -> dict[str, int]:
         sizes = {self.name: _used(self.place / "repository")}
         return {**sizes, f"{self.name}, cache on T440": _used(self.place / "cache")}
+
+
+def _facts(data: Path) -> dict[str, Any]:
+    """What Docker would say of the container."""
+    mount = {"Type": "volume", "Name": "data", "Source": str(data), "Destination": "/data", "RW": True}
+    state = {"Running": True, "Paused": False}
+    facts = {"Id": "b" * 64, "Name": "/box", "Image": "box", "State": state, "Mounts": [mount]}
+    return {**facts, "Config": {"Image": "box:1"}, "HostConfig": {}}
 
 
 def _python(*lines: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dualjoe import alerts, boot, freshness, job_results, sightings, snapshot_warnings
+from dualjoe import alerts, boot, freshness, job_results, sightings
 from dualjoe.freshness import Job
 from dualjoe.pair import Decision, Pause, Record, Sighting
 from dualjoe_jobs import job, locks
@@ -316,33 +316,3 @@ def test_warnings_that_make_no_sense_are_none(nonsense: Any) -> None:
 def test_a_run_leaves_its_warnings(node: Node) -> None:
     node.run(Outcome("ok", "3 files", "2026-11-24T06:00:00Z", warnings={"dropped": "less than before"}))
     assert job_results.read(node.results)["memory-sync"]["warnings"] == {"dropped": "less than before"}
-
-
-def snapshot(uncovered: dict[str, list[str]] | None = None, **held: tuple[int, int]) -> dict[str, Any]:
-    containers = {name: {"hook": "files", "files": files, "bytes": size} for name, (files, size) in held.items()}
-    return {"version": 2, "containers": containers, "uncovered": uncovered or {"containers": [], "volumes": []}}
-
-
-@pytest.mark.parametrize(
-    ("now", "before", "kinds"),
-    [
-        (snapshot(notes=(1, 10)), None, []),
-        (snapshot(notes=(5, 50)), snapshot(notes=(10, 100)), []),
-        (snapshot(notes=(10, 49)), snapshot(notes=(10, 100)), ["dropped"]),
-        (snapshot(notes=(4, 100)), snapshot(notes=(10, 100)), ["dropped"]),
-        (snapshot(notes=(1, 1), web=(9, 9)), snapshot(web=(9, 9)), []),  # a new one
-        (snapshot(web=(9, 9)), snapshot(notes=(1, 1), web=(9, 9)), []),  # no entry of the inventory any more
-        (snapshot({"containers": ["x"], "volumes": []}), None, ["uncovered-containers"]),
-        (snapshot({"containers": ["x"], "volumes": ["v"]}), None, ["uncovered-containers", "uncovered-volumes"]),
-    ],
-)
-def test_what_a_snapshot_warns_of(now: Any, before: Any, kinds: list[str]) -> None:
-    assert list(snapshot_warnings.found(now, before, 50)) == kinds
-
-
-def test_a_warning_names_what_it_is_of_and_stays_short() -> None:
-    (text,) = snapshot_warnings.found(snapshot(notes=(10, 49)), snapshot(notes=(10, 100)), 50).values()
-    assert text.startswith("less than before in the backup of notes (100 bytes, now 49). ")
-    many = [f"volume{number}" for number in range(9)]
-    (text,) = snapshot_warnings.found(snapshot({"volumes": many}), None, 50).values()
-    assert text.startswith("volumes on T440 that no backup covers: volume0, volume1, volume2, volume3, volume4 and 4 ")

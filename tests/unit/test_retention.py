@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from random import Random
 from typing import Any
 
 import pytest
@@ -68,6 +69,43 @@ def test_a_month_of_five_minutes() -> None:
     for days in range(14):
         assert any(abs(age - timedelta(days=days)) < timedelta(days=1) for age in ages)
     assert ages[-1] > timedelta(days=23), "the last of the first week"
+
+
+@settings(deadline=None, derandomize=True, database=None)
+@given(copies, moments, policies, st.randoms(use_true_random=False))
+def test_a_damaged_copy_pushes_out_no_good_one(
+    made: dict[str, datetime], now: datetime, policy: Policy, chance: Random
+) -> None:
+    damaged = {name for name in sorted(made) if chance.random() < 0.3}
+    stay = kept(made, now, policy, damaged)
+    good = {name: time for name, time in made.items() if name not in damaged}
+    assert newest(good, policy.last) <= stay, "so many good ones stay"
+    assert kept(good, now, policy) <= stay, "of each tier as well"
+    assert kept(made, now, policy) <= stay, "and a damaged one no shorter than if it were good"
+    assert len(stay) <= 4 * sum(vars(policy).values())
+    assert kept({name: made[name] for name in stay}, now, policy, damaged) == stay
+
+
+def test_a_month_of_hours_with_some_damaged() -> None:
+    """The tiers of a backup, pruned every hour; verification finds each twentieth snapshot damaged, a day later."""
+    policy = Policy(last=3, hourly=24, daily=7, weekly=4, monthly=3)
+    made: dict[str, datetime] = {}
+    damaged: set[str] = set()
+    now = NOW
+    for hour in range(45 * 24):
+        now += timedelta(hours=1)
+        made[now.isoformat()] = now
+        if hour % 20 == 0 and (name := (now - timedelta(days=1)).isoformat()) in made:
+            damaged.add(name)
+        stay = kept(made, now, policy, damaged)
+        made = {name: made[name] for name in stay}
+    good = sorted(time for name, time in made.items() if name not in damaged)
+    assert good[-3:] == [now - timedelta(hours=hours) for hours in (2, 1, 0)]
+    for tier, days in ((range(24), 1 / 24), (range(7), 1), (range(4), 7)):
+        for number in tier:
+            age = timedelta(days=days) * number
+            assert any(abs(now - time - age) < timedelta(days=days) for time in good), (days, number)
+    assert {time.month for time in good} >= {11, 12, 1}
 
 
 def test_the_last_of_each_period_stays() -> None:

@@ -136,7 +136,7 @@ def test_snapshots_are_listed(backups: Path, capfd: pytest.CaptureFixture[str]) 
     assert snapshots_export.answer("list", backups) == 0
     reply = json.loads(capfd.readouterr().out)
     assert [(each["name"], each["verified"]) for each in reply["snapshots"]] == [(NAMES[1], "bad"), (NAMES[2], "good")]
-    assert reply["snapshots"][1]["containers"] == {"web": {"hook": "files", "files": 2, "bytes": 9}}
+    assert reply["snapshots"][1]["containers"] == {"web": {"hook": "files", "files": 2, "bytes": 9, "captured_at": AT}}
 
 
 @pytest.mark.parametrize("command", ["", "sh", "list; id", "rsync --server . /", "rsync --version", "export"])

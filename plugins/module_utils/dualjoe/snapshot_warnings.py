@@ -1,42 +1,55 @@
-"""What of a snapshot that was fetched well is yet no good: what no entry covers, and what has shrunk. Pure."""
+"""What a snapshot that was made well should still be looked at for. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-_NAMED = 5  # so many names stand in one warning
+from .names import shown
+from .snapshots import Snapshot
+
+Size = tuple[int, int]  # files, bytes
+
+_TOLD = 5
 
 
-def found(snapshot: Mapping[str, Any], before: Mapping[str, Any] | None, drop_percent: int) -> dict[str, str]:
-    """What ``snapshot`` warns of, kind -> what it is and what to do. Both are what snapshot.json says; ``before`` is of
-    the snapshot before it, if there is one. A container's bytes or files may fall by at most ``drop_percent``."""
-    warnings = {}
-    for kind, names in snapshot.get("uncovered", {}).items():
-        if names:
-            warnings[f"uncovered-{kind}"] = (
-                f"{kind} on T440 that no backup covers: {_list(names)}. Add them to containers_list, with hook none"
-                " where nothing is to be kept, and run site.yml."
-            )
-    shrunk = _shrunk(snapshot["containers"], {} if before is None else before["containers"], drop_percent)
-    if shrunk:
-        warnings["dropped"] = (
-            f"less than before in the backup of {_list(shrunk)}. See whether that was meant; if not, bring it back with"
-            " playbooks/restore.yml before retention removes what there was."
+def sizes(snapshot: Snapshot | None) -> dict[str, Size]:
+    """What each container of a snapshot holds."""
+    return {name: (part.files, part.bytes) for name, part in snapshot.containers.items()} if snapshot else {}
+
+
+def dropped(snapshot: Snapshot, before: Mapping[str, Size], percent: float) -> dict[str, str]:
+    """The containers that lost more than so much of their files or bytes -> what is left. One that is gone has no entry
+    in the inventory any more, which was meant; if it still runs, it is uncovered."""
+    return {
+        name: f"{name} has {new[0]} files with {new[1]} bytes, and had {old[0]} with {old[1]}"
+        for name, new in sizes(snapshot).items()
+        if (old := before.get(name)) and any(left < was * (1 - percent / 100) for left, was in zip(new, old))
+    }
+
+
+def found(snapshot: Snapshot, drops: Mapping[str, str]) -> dict[str, str]:
+    """Kind -> what it is, and what to do. ``drops``: from ``dropped``."""
+    told = {}
+    if drops:
+        told["dropped"] = (
+            f"{_listed(list(drops.values()))}. The older snapshots stay until you say on this node that it is right:"
+            " 'sudo -u dualjoe-backup dualjoe backup --accept-drop'."
         )
-    return warnings
+    for kind, names in snapshot.uncovered.items():
+        if names:
+            told[f"uncovered-{kind}"] = (
+                f"{kind} on T440 that no backup covers: {_listed(names)}. Add them to containers_list, or to"
+                " backup_ignore where nothing is to be kept, and run site.yml."
+            )
+    unsteady = [f"{name}: {path}" for name, part in snapshot.containers.items() for path in part.unsteady]
+    if unsteady:
+        told["unsteady"] = (
+            f"Written to while they were read, each time: {_listed(unsteady)}. Their entry in containers_list may need"
+            " quiesce: pause or stop."
+        )
+    return told
 
 
-def _shrunk(now: Mapping[str, Any], before: Mapping[str, Any], drop_percent: int) -> list[str]:
-    least = 1 - drop_percent / 100
-    return [
-        f"{name} ({before[name][figure]} {figure}, now {held[figure]})"
-        for name, held in sorted(now.items())
-        for figure in ("files", "bytes")
-        if name in before and held[figure] < before[name][figure] * least
-    ]
-
-
-def _list(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
+    return ", ".join(map(shown, names[:_TOLD])) + more

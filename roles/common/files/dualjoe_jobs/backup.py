@@ -1,4 +1,8 @@
-"""The job `dualjoe backup` on a node: fetch what T440 exports into a new snapshot. Silent when all is well."""
+"""The job `dualjoe backup run` on a node: fetch what T440 exports into a new snapshot. Silent when all is well.
+
+A container that could not be saved at T440 keeps what was saved of it last, and the run fails although the others are
+saved. One that has lost much is saved as well; then no older snapshot is pruned until a person says that it is right.
+"""
 
 from __future__ import annotations
 
@@ -6,52 +10,135 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 
+from dualjoe import dated, snapshot_warnings
+from dualjoe.names import shown
+from dualjoe.retention import AHEAD, Policy
+from dualjoe.snapshots import Snapshot
+
 from . import job
-from .copies import Copies, name_of
-from .job import Outcome
-from .pull import Puller, Settings
+from .backup_pull import Pull
+from .backup_settings import BACKUPS, PATH, Settings
+from .copies import Copies, named, next_name
+from .held import Held
+from .job import JobFailed, Outcome
+from .pull import check_room
 from .rsync import Deadline
+from .source import Source
+from .verified import Verified
 
-SETTINGS = Path("/etc/dualjoe/backup.json")
-BACKUPS = Path("/var/lib/dualjoe/backups")
+
+class _Snapshots:
+    """The snapshots of this node, and which of them go."""
+
+    def __init__(self, backups: Path, keep: Policy) -> None:
+        self.copies = Copies(backups, "snapshots")
+        self.keep = keep
+        self.verified = Verified.load(backups)
+        try:
+            self.held = Held.load(backups)
+        except ValueError as error:
+            raise JobFailed(f"{backups}/held.json: {error}; remove it, and look at the snapshots' sizes") from error
+
+    def prune(self) -> None:
+        """Remove what need not stay."""
+        self.copies.prune(self.keep, self._spared(), self.verified.damaged)
+
+    def make_room(self, size: int, files: int) -> None:
+        """Have room for so much more, if need be in place of the hourly snapshots, oldest first. Raises JobFailed.
+
+        Those of the days, weeks and months stay: who has T440 could otherwise have them removed, by sending much.
+        """
+        least = replace(self.keep, hourly=0)
+        while True:
+            try:
+                return check_room(self.copies.folder, size, files)
+            except JobFailed as error:
+                surplus = self.copies.surplus(least, self._spared(), self.verified.damaged)
+                if not surplus:
+                    raise JobFailed(
+                        f"{error}, also without the hourly snapshots; make room, or have fewer kept (backup_keep)"
+                    ) from error
+                self.copies.remove(surplus[0])
+
+    def _spared(self) -> set[str]:
+        return self.held.spared(path.name for path in named(self.copies.folder))
 
 
-def snapshot(settings: Settings, backups: Path) -> Outcome:
+def snapshot(settings: Settings, backups: Path, accept_drop: bool = False) -> Outcome:
     """Fetch one snapshot. Raises JobFailed."""
-    copies = Copies(backups, "snapshots")
-    puller = Puller(settings, copies, Deadline(settings.run_seconds), shown=sys.stdout.isatty(), recheck=True)
+    there = _Snapshots(backups, settings.source.keep)
+    copies, source = there.copies, settings.source
     copies.open()
-    copies.prune(settings.keep)
+    there.prune()
+    there.make_room(0, 0)
+    current = copies.current.resolve().name
+    t440 = Source(source.login, source.ssh, copies.root, Deadline(source.run_seconds))
+    pull = Pull(t440, copies, there.make_room, there.verified.damaged.get(current, ()), sys.stdout.isatty())
+    before = pull.before()
     try:
-        puller.ask_export()
-        made = puller.fetch()
-        name = name_of(made.captured_at)
+        t440.ask_export()
+        made = pull.fetch()
+        wanted = {} if accept_drop else {**snapshot_warnings.sizes(before), **there.held.sizes}
+        drops = snapshot_warnings.dropped(made, wanted, settings.drop_percent)
+        there.held = Held(there.held.until or current, {name: wanted[name] for name in drops}) if drops else Held()
+        there.held.save(backups)
+        name = next_name(copies.folder, _moment(made))
         copies.keep(name)
-        copies.prune(settings.keep)
+        there.prune()
     finally:
         copies.clear_stage()
-    return Outcome("ok", f"{len(made.sums)} files, {made.bytes} bytes", made.captured_at, name)
+    return _outcome(made, name, snapshot_warnings.found(made, drops))
+
+
+def _moment(made: Snapshot) -> str:
+    """When it was captured; no time that lies ahead by more than clocks do, as it would be the newest for so long."""
+    latest = datetime.now(timezone.utc) + AHEAD
+    captured = dated.time_of(dated.name_of(made.captured_at))
+    return min(captured, latest).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _outcome(made: Snapshot, name: str, warnings: dict[str, str]) -> Outcome:
+    said = f"{made.files} files, {made.bytes} bytes"
+    if not made.failed:
+        return Outcome("ok", said, made.captured_at, name, warnings)
+    whys = "; ".join(f"{container}: {shown(why)}" for container, why in sorted(made.failed.items()))
+    oldest = min(part.captured_at for part in made.containers.values())
+    message = f"not saved, and kept as it was before: {whys}. All else is in {name} ({said})"
+    return Outcome("failed", message, oldest, name, warnings)
 
 
 def back_up(
-    settings: Path = SETTINGS,
+    settings: Path = PATH,
     backups: Path = BACKUPS,
     results: Path = job.RESULTS,
+    accept_drop: bool = False,
     if_older_than: float | None = None,
 ) -> int:
     """One run of the job. Returns the exit code."""
-    work = lambda: snapshot(Settings.load(settings), backups)  # noqa: E731
-    return job.run("backup", backups / "lock", results, work, if_older_than=if_older_than)
+    return job.run(
+        "backup",
+        backups / "lock",
+        results,
+        lambda: snapshot(Settings.load(settings), backups, accept_drop),
+        if_older_than=if_older_than,
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job."""
     parser = argparse.ArgumentParser(
-        prog="dualjoe backup", description="Fetch a snapshot of T440's data now.", epilog=job.EXIT_CODES
+        prog="dualjoe backup run", description="Fetch a snapshot of T440's data now.", epilog=job.EXIT_CODES
     )
+    parser.add_argument("--accept-drop", action="store_true", help="what has shrunk is right: prune as usual again")
+    parser.add_argument("--json", action="store_true", help="print the job's result as JSON")
     job.add_if_older_than(parser)
     arguments = parser.parse_args(argv)
     os.umask(0o027)
-    return back_up(if_older_than=arguments.if_older_than)
+    code = back_up(accept_drop=arguments.accept_drop, if_older_than=arguments.if_older_than)
+    if arguments.json and code != job.BUSY:
+        job.tell("backup", job.RESULTS, as_json=True)
+    return code

@@ -40,6 +40,14 @@ CONFIG: Mapping[str, tuple[Command, str]] = {
     "rollback": (_main_of("config_rollback"), "bring a good version back"),
 }
 
+BACKUP: Mapping[str, tuple[Command, str]] = {
+    "run": (_main_of("backup"), "fetch a snapshot of T440's data now; so does the bare command"),
+    "ls": (_main_of("backup_ls"), "the snapshots on this node, or what is in one"),
+    "diff": (_main_of("backup_diff"), "what has changed between two of them"),
+    "get": (_main_of("backup_get"), "bring a file or folder out of one"),
+    "verify": (_main_of("backup_verify"), "are they as they were made? What is damaged is repaired"),
+}
+
 
 def _hand_over(prog: str, commands: Mapping[str, tuple[Command, str]], argv: Sequence[str] | None) -> int:
     """Run the command that ``argv`` begins with."""
@@ -65,6 +73,12 @@ def memory(argv: Sequence[str]) -> int:
     return _hand_over("dualjoe memory", MEMORY, argv)
 
 
+def backup(argv: Sequence[str]) -> int:
+    """`dualjoe backup`; without a command it is `run`, with that one's options."""
+    is_bare = not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help"))
+    return _hand_over("dualjoe backup", BACKUP, ["run", *argv] if is_bare else argv)
+
+
 def config(argv: Sequence[str]) -> int:
     """`dualjoe config`."""
     return _hand_over("dualjoe config", CONFIG, argv)
@@ -73,7 +87,7 @@ def config(argv: Sequence[str]) -> int:
 COMMANDS: Mapping[str, tuple[Command, str]] = {
     "status": (_main_of("status"), "how this node is"),
     "sync": (_main_of("memory_sync"), "fetch the active node's memory now"),
-    "backup": (_main_of("backup"), "fetch a snapshot of T440's data now"),
+    "backup": (backup, "fetch a snapshot of T440's data, look into those there are, and verify them"),
     "rehearse": (_main_of("rehearsal"), "see that Joe would start here from the last good generation"),
     "memory": (memory, "look into the generations of memory, and bring them back"),
     "config": (config, "check the gateway's configuration, or bring a good version back"),

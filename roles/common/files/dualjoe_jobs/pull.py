@@ -19,7 +19,8 @@ from .manifest import Manifest
 from .rsync import Deadline
 from .source import Source, ssh_options
 
-_RESERVE = 0.05  # of the disk stays free
+# So much of the disk stays free, the lesser of the two.
+_RESERVE, _RESERVE_BYTES, _RESERVE_FILES = 0.05, 5 << 30, 100_000
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,12 @@ def _as_sent() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Puller:
-    """One run, which ends at the deadline. ``shown``: a person watches it. ``recheck``: what is shared with the current
-    copy is read, and fetched again if it has changed since."""
+    """One run, which ends at the deadline. ``shown``: a person watches it."""
 
     settings: Settings
     copies: Copies
     deadline: Deadline
     shown: bool = False
-    recheck: bool = False
 
     @property
     def source(self) -> Source:
@@ -119,7 +118,7 @@ class Puller:
                 (stage / folder).mkdir(mode=0o750, parents=True, exist_ok=True)
                 made.add(folder)
             try:
-                if before.get(path) != sums or (self.recheck and manifest.sum_of(current / path) != sums):
+                if before.get(path) != sums:
                     raise FileNotFoundError
                 os.link(f"{current}/{path}", f"{stage}/{path}", follow_symlinks=False)
             except OSError:  # not there, or with as many links as it may have
@@ -134,7 +133,7 @@ def check_room(folder: Path, size: int, files: int) -> None:
     """Raise JobFailed unless ``size`` bytes more in so many files leave the disk its reserve."""
     disk = os.statvfs(folder)
     free = disk.f_bavail * disk.f_frsize - size
-    if free < _RESERVE * disk.f_blocks * disk.f_frsize:
+    if free < min(_RESERVE * disk.f_blocks * disk.f_frsize, _RESERVE_BYTES):
         raise JobFailed(f"too little room in {folder} for {size >> 20} MiB more")
-    if disk.f_files and disk.f_favail < files + _RESERVE * disk.f_files:
+    if disk.f_files and disk.f_favail < files + min(_RESERVE * disk.f_files, _RESERVE_FILES):
         raise JobFailed(f"too few inodes in {folder} for {files} more files")

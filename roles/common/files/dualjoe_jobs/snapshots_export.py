@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dualjoe import snapshots, wire
-from dualjoe.snapshots import SnapshotError
+from dualjoe.snapshots import Part, SnapshotError
 
 from .copies import named
 from .export import ExportFailed, say
@@ -32,10 +32,14 @@ def listed(backups: Path) -> Iterator[dict[str, Any]]:
         yield {
             "name": path.name,
             "captured_at": one.captured_at,
-            "containers": {name: {"hook": part.hook, "files": part.files, "bytes": part.bytes} for name, part in parts},
+            "containers": {name: _told(part) for name, part in parts},
             "verified": verified.word(path.name),
             "verified_at": verified.checked_at.get(path.name),
         }
+
+
+def _told(part: Part) -> dict[str, Any]:
+    return {"hook": part.hook, "files": part.files, "bytes": part.bytes, "captured_at": part.captured_at}
 
 
 def answer(command: str, backups: Path) -> int:
