@@ -10,11 +10,12 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from dualjoe import databases
 from dualjoe.validation import CouldNotCheck, validate
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 MERGE = "<<<<<<< HEAD\neleven geese\n=======\ntwelve geese\n>>>>>>> standby\n"
@@ -233,15 +234,17 @@ BYTES = st.one_of(
 )
 
 
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    path = tmp_path_factory.mktemp("sound") / "a.sqlite"
-    with database(path, "CREATE TABLE notes (text)", "CREATE INDEX i ON notes (text)") as made:
-        made.executemany("INSERT INTO notes VALUES (?)", [("goose" * 50,)] * 100)
-        made.commit()
-    return path.read_bytes()
+def sound_database() -> bytes:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "a.sqlite"
+        with database(path, "CREATE TABLE notes (text)", "CREATE INDEX i ON notes (text)") as made:
+            made.executemany("INSERT INTO notes VALUES (?)", [("goose" * 50,)] * 100)
+            made.commit()
+        return path.read_bytes()
 
 
+SOUND = sound_database()  # no fixture: Hypothesis shows a test's arguments when it fails
+TABLE = SOUND.index(b"CREATE TABLE")
 same_folder = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -258,11 +261,12 @@ def test_no_bytes_make_the_check_fail(tmp_path: Path, suffix: str, now: bytes, b
 
 
 @same_folder
-@given(data=st.data())
-def test_no_damage_to_a_database_makes_the_check_fail(tmp_path: Path, sound: bytes, data: st.DataObject) -> None:
-    broken = bytearray(sound)
-    for _ in range(data.draw(st.integers(1, 5))):
-        broken[data.draw(st.integers(16, len(broken) - 1))] = data.draw(st.integers(0, 255))
-    put(tmp_path, {"now/a.sqlite": bytes(broken), "before/a.sqlite": sound})
+@given(damage=st.dictionaries(st.integers(16, len(SOUND) - 1), st.integers(0, 255), min_size=1, max_size=5))
+@example(damage={TABLE + 7: 0xFF})
+def test_no_damage_to_a_database_makes_the_check_fail(tmp_path: Path, damage: dict[int, int]) -> None:
+    broken = bytearray(SOUND)
+    for place, value in damage.items():
+        broken[place] = value
+    put(tmp_path, {"now/a.sqlite": bytes(broken), "before/a.sqlite": SOUND})
     validate(tmp_path / "now", tmp_path / "before")
     validate(tmp_path / "before", tmp_path / "now")

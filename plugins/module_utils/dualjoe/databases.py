@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-from collections.abc import Collection
-from contextlib import closing
+from collections.abc import Collection, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 HEADER = b"SQLite format 3\0"
@@ -50,7 +50,7 @@ def check(path: Path, thorough: bool = False) -> int:
     ``thorough`` compares the indexes with the tables, too. Raises sqlite3.Error when it is not sound, and of these
     NeedsExtension when that cannot be told.
     """
-    with closing(_open(path)) as database:
+    with _open(path) as database:
         try:
             verdict = database.execute(f"PRAGMA {'integrity' if thorough else 'quick'}_check(1)").fetchone()[0]
             tables = len(database.execute(_TABLES).fetchall())
@@ -58,8 +58,6 @@ def check(path: Path, thorough: bool = False) -> int:
             if _EXTENSION.search(str(error)):
                 raise NeedsExtension(str(error)) from error
             raise
-        except UnicodeError as error:
-            raise sqlite3.DatabaseError("the name of a table is no text") from error
     if verdict != "ok":
         if _EXTENSION.search(verdict):
             raise NeedsExtension(verdict)
@@ -70,7 +68,7 @@ def check(path: Path, thorough: bool = False) -> int:
 def rows(path: Path) -> dict[str, int]:
     """How many rows each table of a sound database has; without tables that need an extension. Raises sqlite3.Error."""
     found = {}
-    with closing(_open(path)) as database:
+    with _open(path) as database:
         for name, sql in database.execute(_TABLES).fetchall():
             if not re.match(r"\s*create\s+virtual\b", sql, re.IGNORECASE):
                 quoted = name.replace('"', '""')
@@ -78,6 +76,11 @@ def rows(path: Path) -> dict[str, int]:
     return found
 
 
-def _open(path: Path) -> sqlite3.Connection:
+@contextmanager
+def _open(path: Path) -> Iterator[sqlite3.Connection]:
     # Immutable: otherwise a -wal and a -shm would be left beside it. SQLite leaves CHECK constraints alone then, too.
-    return sqlite3.connect(f"{path.resolve().as_uri()}?immutable=1", uri=True)
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?immutable=1", uri=True)) as database:
+        try:
+            yield database
+        except UnicodeError as error:  # SQLite's own messages quote what it stumbles over
+            raise sqlite3.DatabaseError("what it has of its tables is no text") from error
