@@ -1,10 +1,12 @@
-"""Run the project's checks one after the other and say what passed.
+"""Run the project's checks and say what passed.
 
     tests/run.py                 all stages
     tests/run.py lint unit       the stages whose name or group is given
 
-Each stage is one command whose output is shown as it comes. A stage that fails does not stop the others. The last line
-is "N passed, N failed", counting stages; the exit code is 0 only if none failed.
+Each stage is one command. The scenarios run one after the other, and their output is shown as it comes: the lab waits
+more than it works. So the other stages run beside them, at the lowest priority, and each is shown when it has ended. A
+stage that fails does not stop the others. The last line is "N passed, N failed", counting stages; the exit code is 0
+only if none failed.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,21 +44,54 @@ def stages(scratch: str) -> tuple[Stage, ...]:
         Stage("ansible-lint", "lint", ("ansible-lint", "--strict")),
         Stage("collection-build", "lint", ("ansible-galaxy", "collection", "build", "--output-path", scratch)),
         Stage("mypy", "types", ("mypy",)),
-        Stage("unit", "unit", ("pytest", "--quiet")),
+        Stage("unit", "unit", ("pytest", "--quiet", "--numprocesses=auto", "--dist=worksteal")),
         Stage("molecule-default", "molecule", ("molecule", "test", "--scenario-name", "default")),
         Stage("molecule-memory", "molecule", ("molecule", "test", "--scenario-name", "memory")),
         Stage("molecule-chaos", "molecule", ("molecule", "test", "--scenario-name", "chaos")),
     )
 
 
-def run(stage: Stage) -> tuple[bool, float]:
-    """Run one stage. Returns whether it passed, and the seconds it took."""
-    print(f"\n=== {stage.name}: {' '.join(stage.command)}", flush=True)
+@dataclass(frozen=True)
+class Result:
+    """Whether a stage passed, and the seconds it took."""
+
+    stage: Stage
+    passed: bool
+    seconds: float
+
+
+def run(stage: Stage, beside: bool = False) -> Result:
+    """Run one stage; ``beside`` others, it gives way to them, and its output is shown at its end."""
+    title = f"\n=== {stage.name}: {' '.join(stage.command)}"
+    if not beside:
+        print(title, flush=True)
     # The tools find each other (molecule calls ansible-playbook) only when the venv leads the path.
     environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
     began = time.monotonic()
-    code = subprocess.run(stage.command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, check=False).returncode
-    return code == 0, time.monotonic() - began
+    done = subprocess.run(
+        [*(["nice", "-n", "19"] if beside else []), *stage.command],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE if beside else None,
+        stderr=subprocess.STDOUT if beside else None,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if beside:
+        print(f"{title}\n{done.stdout}", flush=True)
+    return Result(stage, done.returncode == 0, time.monotonic() - began)
+
+
+def run_all(chosen: Sequence[Stage]) -> list[Result]:
+    """Run the stages, those that need the lab beside those that do not."""
+    in_lab = [stage for stage in chosen if stage.group == "molecule"]
+    others = [stage for stage in chosen if stage not in in_lab]
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        running = [pool.submit(run, stage, bool(in_lab)) for stage in others]
+        results = [run(stage) for stage in in_lab]
+        return [*(each.result() for each in running), *results]
 
 
 def main() -> int:
@@ -68,12 +105,14 @@ def main() -> int:
         if unknown := wanted - names:
             parser.error(f"no such stage: {', '.join(sorted(unknown))} (there are: {', '.join(sorted(names))})")
         chosen = [stage for stage in known if not wanted or wanted & {stage.name, stage.group}]
-        results = [(stage, *run(stage)) for stage in chosen]
+        began = time.monotonic()
+        results = run_all(chosen)
 
     print()
-    for stage, passed, seconds in results:
-        print(f"  {stage.name:<18} {'passed' if passed else 'FAILED':<7} {seconds:7.1f} s")
-    failed = sum(not passed for _, passed, _ in results)
+    for each in results:
+        print(f"  {each.stage.name:<18} {'passed' if each.passed else 'FAILED':<7} {each.seconds:7.1f} s")
+    print(f"  {'in all':<26} {time.monotonic() - began:7.1f} s")
+    failed = sum(not each.passed for each in results)
     print(f"\n{len(results) - failed} passed, {failed} failed")
     return 1 if failed else 0
 

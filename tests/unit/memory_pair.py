@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import far_side
 import yaml
 from dualjoe_jobs import job, memory_publish, memory_sync
 
@@ -127,14 +128,19 @@ class Pair:
         self.a.serve(term=1)
         self.a.put("workspace/MEMORY.md")
 
-    def connect(self, before: str = "") -> None:
-        """Let ssh reach the other node's forced command, after running ``before``."""
-        serve = "import json, sys; from pathlib import Path; from dualjoe_jobs.memory_export import serve; "
+    def connect(self, before: str = "", setting: str = "pass") -> None:
+        """Let ssh reach the other node's forced command, after running ``before`` in the shell.
+
+        Then, and to watch, it has an interpreter of its own, which begins with ``setting``.
+        """
+        serve = f"{setting}; import json, sys; from pathlib import Path; from dualjoe_jobs.memory_export import serve; "
         serve += "a = [Path(p) for p in sys.argv[1:]]; "
         serve += "sys.exit(serve(a[0], a[1], lambda: json.loads(a[2].read_text())))"
         arguments = "; ".join(
             f'[ "$host" = {node.name} ] && set -- {node.settings} {node.root} {node.said}' for node in (self.a, self.b)
         )
+        call = f"exec {sys.executable} -I -S -c '{far_side.CALL}' {far_side.name()} \"$@\""
+        warm = "" if before else f'case "$SSH_ORIGINAL_COMMAND" in export|rsync*) {call};; esac\n'
         self.script.write_text(
             "#!/bin/sh\n"
             'while true; do case "$1" in -F|-o|-i|-p|-l) shift 2;; *) break;; esac; done\n'
@@ -143,6 +149,7 @@ class Pair:
             f'export SSH_ORIGINAL_COMMAND="$*" PYTHONPATH={LIBRARIES}\n'
             f"{before}\n"
             f"{arguments}\n"
+            f"{warm}"
             f'exec {sys.executable} -c "{serve}" "$@"\n'
         )
         self.script.chmod(0o755)

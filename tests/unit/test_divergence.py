@@ -29,12 +29,10 @@ LONG = "# Joe remembers\n\n## Ada\n\n- eleven geese\n- a red door\n\n## Ben\n\n-
 
 
 @pytest.fixture
-def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pair:
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    made = Pair(tmp_path)
-    made.a.put(MEMORY, LONG)
-    made.a.put(DAY, "- 08:00 coffee\n")
-    return made
+def pair(pair: Pair) -> Pair:
+    pair.a.put(MEMORY, LONG)
+    pair.a.put(DAY, "- 08:00 coffee\n")
+    return pair
 
 
 def fail_over(pair: Pair, on_a: dict[str, str | bytes | None], on_b: dict[str, str | bytes | None]) -> None:

@@ -33,12 +33,6 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture
-def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pair:
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    return Pair(tmp_path)
-
-
 def test_memory_arrives_and_nothing_else_does(pair: Pair) -> None:
     """By the role's default sets: what they leave out would be forgotten at a failover."""
     wanted = [

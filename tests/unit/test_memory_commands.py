@@ -24,17 +24,15 @@ LONG = "# Joe remembers\n\n## Ada\n\n- eleven geese\n- a red door\n\n## Ben\n\n-
 
 
 @pytest.fixture
-def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pair:
+def pair(pair: Pair) -> Pair:
     """PC-B has two generations: of yesterday, and of today."""
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    made = Pair(tmp_path)
-    made.a.put("workspace/memory/yesterday.md", "it rained\n")
-    assert made.b.sync() == job.DONE
-    made.a.put(MEMORY, NOTES + "- today\n")
-    made.a.put("workspace/memory/yesterday.md", None)
-    made.a.put("workspace/memory/today.md", "the sun shines\n")
-    assert made.b.sync("--accept-losses") == job.DONE
-    return made
+    pair.a.put("workspace/memory/yesterday.md", "it rained\n")
+    assert pair.b.sync() == job.DONE
+    pair.a.put(MEMORY, NOTES + "- today\n")
+    pair.a.put("workspace/memory/yesterday.md", None)
+    pair.a.put("workspace/memory/today.md", "the sun shines\n")
+    assert pair.b.sync("--accept-losses") == job.DONE
+    return pair
 
 
 def diff(node: Node, *words: str) -> int:

@@ -82,14 +82,12 @@ def mount() -> Iterator[Mount]:
 
 
 @pytest.fixture
-def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pair:
+def pair(pair: Pair) -> Pair:
     """Both have the same memory of some files."""
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    made = Pair(tmp_path)
     for number in range(5):
-        made.a.put(f"workspace/memory/{number}.md")
-    assert made.b.sync() == job.DONE
-    return made
+        pair.a.put(f"workspace/memory/{number}.md")
+    assert pair.b.sync() == job.DONE
+    return pair
 
 
 def good(node: Node) -> tuple[Path, dict[str, bytes]]:

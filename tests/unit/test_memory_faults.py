@@ -29,12 +29,6 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture
-def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pair:
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    return Pair(tmp_path)
-
-
 # Databases
 
 
@@ -431,6 +425,8 @@ def following(node: Node, setting: str = "") -> Iterator[subprocess.Popen[bytes]
 
 
 def test_a_change_is_fetched_when_it_is_made(pair: Pair) -> None:
+    # The databases' folder appears later: one that is missing is looked for that often.
+    pair.connect(setting="from dualjoe_jobs import memory_watch as w; w._ALIVE_SECONDS = 2.0")
     with following(pair.b):
         wait_for(lambda: pair.b.has("workspace/MEMORY.md") == NOTES)
         pair.a.put("workspace/memory/deep/er/new.md", "first\n")
@@ -531,17 +527,16 @@ def test_a_takeover_waits_for_no_sync(pair: Pair) -> None:
     """It starts from the last good generation, while a sync hangs on a source that is dead."""
     assert pair.b.sync() == job.DONE
     pair.a.put("workspace/MEMORY.md", f"{NOTES}- and a dog\n")
-    began = len(pair.calls.read_text().splitlines())
-    pair.connect("exec sleep 60")
-    pair.b.configure(run_seconds=8)
+    dead = Path(f"{pair.calls}.pid")
+    pair.connect(f"echo $$ > {dead}.new; mv {dead}.new {dead}; exec sleep 60")
     hanging = threading.Thread(target=pair.b.sync)
     hanging.start()
     try:
-        while len(pair.calls.read_text().splitlines()) == began:
-            time.sleep(0.05)
+        wait_for(dead.exists)
         pair.b.serve(term=2)
         assert hanging.is_alive()
     finally:
+        os.kill(int(dead.read_text()), signal.SIGKILL)
         hanging.join()
     assert pair.b.has("workspace/MEMORY.md") == NOTES
     assert pair.b.result()["result"] == "failed"

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 from dualjoe_jobs import job, locks
@@ -20,12 +19,6 @@ from memory_pair import NOTES, Node, Pair
 pytestmark = pytest.mark.skipif(
     shutil.which("rsync") is None or shutil.which("rrsync") is None, reason="rsync and rrsync are not installed"
 )
-
-
-@pytest.fixture
-def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pair:
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    return Pair(tmp_path)
 
 
 def everything(node: Node) -> dict[str, tuple[int, bytes]]:
