@@ -288,6 +288,19 @@ def test_the_other_node_takes_what_was_restored_for_meant_once(poorer: Pair) -> 
     assert "(gone)" in a.result()["message"]
 
 
+def test_the_node_that_restored_takes_it_back_as_well(poorer: Pair) -> None:
+    """Its own last generation is from before, and has more. And so on, whoever serves."""
+    a, b = poorer.a, poorer.b
+    assert a.sync() == job.DONE
+    b.be("passive", term=3)
+    a.serve(term=4)
+    a.put("workspace/memory/new.md", "n\n")
+    assert b.sync() == job.DONE
+    assert b.has("workspace/memory/new.md") == "n\n"
+    a.put(MEMORY, "# Joe\n")
+    assert b.sync() == job.FAILED
+
+
 def test_where_nothing_had_changed_the_restore_is_told_as_well(poorer: Pair) -> None:
     """One that brought back what the other node has anyway excuses no later loss."""
     a, b = poorer.a, poorer.b

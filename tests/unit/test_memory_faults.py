@@ -309,7 +309,7 @@ def test_a_wall_clock_that_is_a_day_off_hides_and_drops_nothing(
 # Exit codes that lie or surprise
 
 
-@pytest.mark.parametrize("code", [1, 5, 10, 11, 12, 20, 23, 25, 30, 35, 255])
+@pytest.mark.parametrize("code", [1, 5, 10, 11, 12, 20, 23, 25, 30, 35, 137, 255])
 def test_every_exit_code_but_two_is_a_failure(pair: Pair, code: int) -> None:
     pair.b.sync()
     good, live = pair.b.current.resolve(), pair.b.live()

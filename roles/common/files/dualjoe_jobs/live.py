@@ -15,7 +15,7 @@ from .job import JobFailed
 class Live:
     """``served``: the newest own term in which the gateway has used the live tree. ``generation``: what was last
     published into it. ``content``: what it was then. ``refused``: the sets that were not, as they are bad -> why.
-    ``restored``: when (UTC, ISO 8601) and what a person has had restored into it since, or ''."""
+    ``restored``: the last restore that is in it, here or where it came from: when (UTC, ISO 8601) and what, or ''."""
 
     served: int = 0
     generation: str | None = None

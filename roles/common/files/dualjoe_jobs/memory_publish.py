@@ -83,7 +83,7 @@ def _newest(memory: Memory, own: Mapping[str, Any], deadline: Deadline) -> Outco
         refused = memory_gates.refused(memory, generation)
         content = _bring(memory, generation, live, deadline, refused)
         memory_gates.accepted(memory, generation, refused)
-        live = replace(live, generation=generation.name, content=content, refused=refused, restored="")
+        live = replace(live, generation=generation.name, content=content, refused=refused, restored=generation.restored)
     finally:  # whatever came of it, the term at hand is served with what is there now
         replace(live, served=max(served, int(own["term"]))).store(memory.live)
     but = f", but for {', '.join(refused)}, which is bad on this node" if refused else ""

@@ -19,7 +19,8 @@ _MEANINGS = {
     23: "some files could not be read or written",
     30: "the other side was silent for too long",
     35: "the connection could not be made in time",
-    255: "ssh could not log in; check address, key and /etc/dualjoe/known_hosts",
+    137: "the other side's was killed",
+    255: "ssh could not log in, or lost its connection; check address, key and /etc/dualjoe/known_hosts",
 }
 
 
