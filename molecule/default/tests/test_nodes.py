@@ -55,7 +55,9 @@ def test_a_job_and_the_guard_speak_of_the_same_boot(host: Any) -> None:
 
 def test_backups_are_half_an_hour_apart(host: Any) -> None:
     minute = {"pc-a": "0", "pc-b": "30"}[host.backend.name]
-    assert f"\n{minute} * * * * dualjoe-backup " in host.file("/etc/cron.d/dualjoe-backup").content_string
+    lines = host.file("/etc/cron.d/dualjoe-backup").content_string
+    assert f"\n{minute} * * * * dualjoe-backup " in lines
+    assert "dualjoe backup verify\n" in lines
 
 
 def test_validate_memory_s_exit_codes(host: Any) -> None:
