@@ -39,7 +39,9 @@ case "$1 $2" in
     state="\\"Running\\":$running,\\"Paused\\":$(is paused)"
     echo "[{{\\"Id\\":\\"box\\",\\"State\\":{{$state}},\\"Config\\":{{\\"StopTimeout\\":1}}}}]";;
 "pause box") echo paused > box;;
-"stop box") [ ! -e slow ] || setsid sh -c 'touch asked; while [ ! -e go ]; do sleep 0.05; done; echo stopped > box'; echo stopped > box;;
+"stop box")
+    [ ! -e slow ] || setsid sh -c 'touch asked; while [ ! -e go ]; do sleep 0.05; done; echo stopped > box'
+    echo stopped > box;;
 "unpause box" | "start box") echo running > box;;
 exec*) case "$*" in *fail*) exit 3;; *freeze*) echo frozen > box;; *thaw*) echo running > box;; esac;;
 *) exit 9;;
