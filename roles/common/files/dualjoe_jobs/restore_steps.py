@@ -1,0 +1,114 @@
+"""Bring one container back from what was fetched of it: the same steps in a restore and in a drill."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dualjoe.catalog import CatalogError
+
+from . import restore_hooks, restore_places
+from .job import JobFailed
+from .restore_box import Box
+from .restore_hooks import SERVERS, Load, Server
+from .restore_places import Fetched, Place
+
+_LOADS = 3
+
+
+@dataclass
+class Progress:
+    """How far a restore has come. ``stamp`` is that of its safety copy; ``kept``: this is whole, and what is in the
+    volumes since then is to be replaced; ``running``: the container ran before. ``note`` writes it down."""
+
+    stamp: str
+    kept: bool = False
+    running: bool = True
+    note: Callable[[Progress], None] = lambda _progress: None
+
+    def keep(self, kept: bool) -> None:
+        """Write down whether the safety copy is whole."""
+        self.kept = kept
+        self.note(self)
+
+
+def bring_back(
+    box: Box,
+    fetched: Fetched,
+    progress: Progress,
+    safety: Path | None,
+    spare: Path,
+    dump_safety: bool = True,
+) -> list[str]:
+    """Put files in place, load dumps, start it, and ask it. Returns what was found, for people. Raises JobFailed.
+
+    Until the files are in place and the dumps loaded a failure puts back what was there, from ``safety``, and the
+    container runs as before. ``spare``: a folder for what cannot lie beside its volume. Without ``dump_safety`` a
+    database is replaced without a dump of what is there.
+    """
+    try:
+        prepared = restore_places.places(box, fetched, safety, spare)
+        try:
+            for place in prepared:
+                place.prepare()
+            if prepared:
+                _exchange(box, prepared, progress)
+        finally:
+            restore_places.clear(prepared)
+        box.start()
+        told = ["the files are in place"] if prepared else []
+        if fetched.hook in SERVERS:
+            told = [
+                *told,
+                _load(SERVERS[fetched.hook], Load(box, fetched, progress.stamp, safety if dump_safety else None)),
+            ]
+    except (OSError, CatalogError) as error:
+        raise JobFailed(f"{error}") from error
+    return told
+
+
+def look(box: Box, fetched: Fetched) -> list[str]:
+    """See that a container that was brought back is well, and answers. Returns what it says. Raises JobFailed."""
+    box.wait_well()
+    told = [restore_hooks.count_redis(box, fetched)] if fetched.hook == "redis" else []
+    answer = box.ask()
+    return [*told, f"it answers {answer[:80]!r}"] if answer else told
+
+
+def _exchange(box: Box, prepared: Sequence[Place], progress: Progress) -> None:
+    box.stop()
+    try:
+        if not progress.kept:
+            for place in prepared:
+                place.keep()
+            progress.keep(True)
+        for place in prepared:
+            place.empty()
+            place.fill()
+    except BaseException:
+        if progress.kept:
+            for place in prepared:
+                place.empty()
+            progress.keep(False)
+        for place in prepared:
+            place.put_back()
+        if progress.running:
+            box.start()
+        raise
+
+
+def _load(server: Server, load: Load) -> str:
+    """Load the dumps. A server that went away meanwhile was still setting itself up: it is waited for."""
+
+    def complaint() -> str:
+        return server.complaint(load.box)
+
+    for attempt in range(1, _LOADS + 1):
+        load.box.wait_until(complaint)
+        try:
+            return server.load(load)
+        except JobFailed:
+            if attempt == _LOADS or not complaint():
+                raise
+    raise AssertionError

@@ -1,0 +1,134 @@
+"""Which snapshot a container comes back from, and how many rows a dump has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from dualjoe import dumps, restoring
+from dualjoe.restoring import NoSnapshot, Part, Snapshot, Wanted
+
+
+def snapshot(node: str, hour: int, size: int = 100, good: bool | None = None, box: str = "box") -> Snapshot:
+    at = f"2026-11-25T{hour:02}:00:00Z"
+    return Snapshot(node, f"20261125T{hour:02}0000Z", at, {box: Part(at, "files", 1, size)}, good)
+
+
+A, B, NEW = snapshot("pc-a", 6), snapshot("pc-b", 7, good=True), snapshot("pc-a", 8)
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "chosen"),
+    [
+        ([A, B, NEW], Wanted(), NEW),
+        ([NEW, B, A], Wanted(), NEW),
+        ([A, B], Wanted(), B),
+        ([A, B, NEW], Wanted(node="pc-b"), B),
+        ([A, B, NEW], Wanted(name=A.name), A),
+        ([A, B, NEW], Wanted(at="2026-11-25T07:59:59Z"), B),
+        ([A, B, NEW], Wanted(at="2026-11-25T07:00:00Z", node="pc-a"), A),
+        ([A, B, snapshot("pc-a", 9, good=False)], Wanted(), B),
+        ([A, B, snapshot("pc-a", 9, box="other")], Wanted(), B),
+        ([A, snapshot("pc-a", 9, size=50)], Wanted(), snapshot("pc-a", 9, size=50)),
+        ([snapshot("pc-a", 9, size=0)], Wanted(), snapshot("pc-a", 9, size=0)),
+        ([A, snapshot("pc-a", 9, size=49)], Wanted(name="20261125T090000Z"), snapshot("pc-a", 9, size=49)),
+        ([A, snapshot("pc-a", 9, good=False)], Wanted(name="20261125T090000Z"), snapshot("pc-a", 9, good=False)),
+    ],
+)
+def test_the_snapshot_is_the_newest_good_one_or_the_one_that_was_asked_for(
+    found: list[Snapshot], wanted: Wanted, chosen: Snapshot
+) -> None:
+    assert restoring.choose(found, "box", wanted) == chosen
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "says"),
+    [
+        ([], Wanted(), "no snapshot has container box"),
+        ([A], Wanted(node="pc-b"), "no snapshot of pc-b has container box"),
+        ([A], Wanted(name="x"), "there is no snapshot x with container box"),
+        ([A], Wanted(at="2026-11-25T05:00:00Z"), "no good snapshot before 2026-11-25T05:00:00Z has container box"),
+        ([snapshot("pc-a", 6, good=False)], Wanted(), "no good snapshot has container box"),
+        ([A, snapshot("pc-b", 9, size=49)], Wanted(), "has 49 bytes of it, and 20261125T060000Z on pc-a has 100: name"),
+        # Two hours of emptiness hide what was there before no more than one.
+        ([A, snapshot("pc-b", 8, size=9), snapshot("pc-b", 9, size=9)], Wanted(), "on pc-a has 100"),
+    ],
+)
+def test_what_fits_nothing_is_said(found: list[Snapshot], wanted: Wanted, says: str) -> None:
+    with pytest.raises(NoSnapshot, match=says):
+        restoring.choose(found, "box", wanted)
+
+
+def test_a_part_that_could_not_be_saved_anew_is_as_old_as_it_is() -> None:
+    part = {"hook": "files", "files": 1, "bytes": 1}
+    stale = {**part, "captured_at": "2026-11-25T05:00:00Z"}
+    rows = [
+        {"name": "20261125T060000Z", "captured_at": "2026-11-25T06:00:00Z", "containers": {"box": part}},
+        {"name": "20261125T070000Z", "captured_at": "2026-11-25T07:00:00Z", "containers": {"box": stale}},
+    ]
+    assert restoring.choose(restoring.parse("pc-a", {"snapshots": rows}), "box", Wanted()).name == "20261125T060000Z"
+
+
+@pytest.mark.parametrize("reply", [{}, {"snapshots": 1}, {"snapshots": [{"name": "x"}]}])
+def test_a_listing_that_makes_no_sense_is_no_listing(reply: Any) -> None:
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        restoring.parse("pc-a", reply)
+
+
+COPIES = rb"""SET row_security = off;
+COPY public.note (id, body) FROM stdin;
+1	milk
+2	COPY public.note (id) FROM stdin;
+3	\\.
+\.
+
+
+COPY "my schema"."T ""q"" (1)" (id, "from stdin;") FROM stdin;
+1	\N
+\.
+
+COPY public.nothing (a) FROM stdin;
+\.
+
+COPY public.nocolumns  FROM stdin;
+
+\.
+SELECT pg_catalog.setval('public.note_id_seq', 3, true);
+"""
+
+
+def test_the_rows_of_a_postgres_dump_are_counted_by_table() -> None:
+    assert dumps.copied(COPIES.splitlines(keepends=True)) == {
+        "public.note": 3,
+        '"my schema"."T ""q"" (1)"': 1,
+        "public.nothing": 0,
+        "public.nocolumns": 1,
+    }
+
+
+INSERTS = rb"""USE `shop`;
+CREATE TABLE `item` (
+  `id` int(11) NOT NULL
+);
+INSERT INTO `item` VALUES
+(1,'a(b)''c\\',1),
+(2,'x);\n(y','it\'s ),('),
+(3,'INSERT INTO `zz` VALUES (1)',0x2829);
+INSERT INTO `item` VALUES (4,'',NULL),(5,'(',-1.5);
+CREATE TABLE `we``ird, (t)` (
+INSERT INTO `we``ird, (t)` (`a)`, `b`) VALUES (1,_binary '()'),(2,NULL);
+CREATE TABLE `empty one` (
+/*!50001 CREATE VIEW `v` AS SELECT 1 */;
+USE `other`;
+CREATE TABLE `item` (
+INSERT INTO `item` VALUES (1);
+"""
+
+
+def test_the_rows_of_a_mariadb_dump_are_counted_by_table() -> None:
+    assert dumps.inserted(INSERTS.splitlines(keepends=True)) == {
+        "`shop`.`item`": 5,
+        "`shop`.`we``ird, (t)`": 2,
+        "`shop`.`empty one`": 0,
+        "`other`.`item`": 1,
+    }
