@@ -149,7 +149,9 @@ class Pair:
             f"Path({str(self.status_of(what))!r}).write_text(Path('/proc/self/status').read_text())",
             "sys.exit(code)",
         ]
-        return f"{shlex.quote(sys.executable)} -B -c {shlex.quote(chr(10).join(lines))}"
+        # As on a node, where the packages are compiled when they are installed.
+        python = f"{shlex.quote(sys.executable)} -I -X pycache_prefix={shlex.quote(str(self.place / 'pycache'))}"
+        return f"{python} -c {shlex.quote(chr(10).join(lines))}"
 
     def status_of(self, what: str) -> Path:
         """Where such a command leaves what the kernel says of it at its end."""
@@ -161,6 +163,8 @@ class Pair:
         return int(told.partition("VmHWM:")[2].split()[0]) * 1024
 
     def ours(self) -> tuple[float, int, int]:
+        for connection in self.b.root.glob("ssh-*"):  # of a run some seconds before: the peer has to log in as well
+            subprocess.run(["ssh", "-O", "exit", "-S", connection, "any"], stderr=subprocess.DEVNULL, check=False)
         seconds = timed(["sh", "-c", f"exec {self._program(self.b, 'sync')}"])
         result = self.b.result()
         if result["result"] != "ok":

@@ -575,7 +575,10 @@ def test_only_notes_that_change_are_kept_beside_the_export(pair: Pair) -> None:
     assert (common / DAY).read_text() == "- 1\n"
 
 
-@pytest.mark.parametrize("told", [b"", b"../../x\n", b"x" * 500, b"\xff\n"])
+NONSENSE = [b"", b"../../x\n", b"x" * 500, b"\xff\n", b"\n{\n", b'\n{"listed": 1, "had": [], "again": 7}\n']
+
+
+@pytest.mark.parametrize("told", NONSENSE)
 def test_a_puller_that_tells_nonsense_gets_its_export(pair: Pair, told: bytes) -> None:
     done = subprocess.run([str(pair.script), "pc-a", "export"], input=told, capture_output=True, check=False)
     assert (done.returncode, json.loads(done.stdout)["ok"]) == (0, True)

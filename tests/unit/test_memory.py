@@ -22,10 +22,12 @@ from typing import Any
 
 import pytest
 from dualjoe import contents
-from dualjoe_jobs import cli, job, memory_list, memory_sync, status, validate_command
+from dualjoe_jobs import cli, job, manifest, memory_list, memory_sync, status, validate_command
 from dualjoe_jobs.cli import main as dualjoe
 from dualjoe_jobs.job import JobFailed
+from dualjoe_jobs.memory import Memory
 from dualjoe_jobs.pull import Puller
+from dualjoe_jobs.source import Exported
 from memory_pair import LIBRARIES, NOTES, ROOT, Pair
 
 pytestmark = pytest.mark.skipif(
@@ -102,6 +104,17 @@ def test_permissions_of_the_owner_arrive_and_nobody_else_has_any(pair: Pair) -> 
     assert modes == {"post-commit": 0o700, "MEMORY.md": 0o600}
 
 
+def test_a_change_of_permissions_alone_arrives(pair: Pair) -> None:
+    pair.a.put("workspace/.git/hooks/post-commit", "#!/bin/sh\n")
+    assert pair.b.sync() == job.DONE
+    (pair.a.state / "workspace/.git/hooks/post-commit").chmod(0o700)
+    for _ in range(2):
+        assert pair.b.sync() == job.DONE
+        assert (pair.b.state / "workspace/.git/hooks/post-commit").stat().st_mode & 0o777 == 0o700
+    assert len(pair.b.names()) == 2
+    assert pair.b.names("divergent") == []
+
+
 def test_a_generation_says_what_it_is(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
     assert pair.b.sync() == job.DONE
     assert capsys.readouterr() == ("", "")
@@ -155,9 +168,9 @@ def test_what_was_changed_by_hand_is_published_again_without_being_fetched(pair:
 def test_an_export_that_does_not_tell_its_content_is_fetched(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other node has not been upgraded yet."""
 
-    def older(puller: Puller, told: str | None = None) -> dict[str, Any]:
-        reply = ask_export(puller, told)
-        return {name: value for name, value in reply.items() if name not in ("content", "origin")}
+    def older(puller: Puller, told: bytes = b"") -> Exported:
+        reply = ask_export(puller, told.partition(b"\n")[0]).reply
+        return Exported({name: value for name, value in reply.items() if name not in ("content", "origin")})
 
     ask_export = Puller.ask_export
     monkeypatch.setattr(Puller, "ask_export", older)
@@ -177,6 +190,35 @@ def test_generations_are_kept_by_number_and_older_ones_never_change(pair: Pair) 
     assert [(path / "MEMORY.md").read_text()[-1] for path in found] == ["2", "3", "4"]
     assert (found[0] / "memory/same.md").samefile(found[2] / "memory/same.md")
     assert pair.b.current.resolve() == found[2].parent
+
+
+@pytest.mark.parametrize("harm", ["nothing", "a file is missing", "a file is too many", "the manifest is missing"])
+def test_a_generation_is_made_from_one_that_need_not_be_kept(pair: Pair, harm: str) -> None:
+    pair.b.configure(keep={"last": 2})
+    pair.a.put("workspace/memory/same.md")
+    pair.a.put("workspace/memory/folder/gone.md")
+    for number in range(3):
+        pair.a.put("workspace/MEMORY.md", f"{NOTES}{number}")
+        assert pair.b.sync() == job.DONE
+    spare = pair.b.root / "spare"
+    inode = spare.stat().st_ino
+    if harm == "a file is missing":
+        (spare / "workspace/memory/same.md").unlink()
+    elif harm == "a file is too many":
+        (spare / "workspace/memory/more.md").write_text("more\n")
+    elif harm == "the manifest is missing":
+        (spare / "manifest.json").unlink()
+    before = [manifest.verify(pair.b.root / "generations" / name).sums for name in pair.b.names()]
+    pair.a.put("workspace/memory/folder/gone.md", None)
+    (pair.a.state / "workspace/memory/folder").rmdir()
+    pair.a.put("workspace/memory/folder", "a file now\n")
+    pair.a.put("workspace/MEMORY.md", NOTES)
+    assert pair.b.sync() == job.DONE
+    assert pair.b.current.resolve().stat().st_ino == inode
+    after = [manifest.verify(pair.b.root / "generations" / name).sums for name in pair.b.names()]
+    wanted = ["workspace/MEMORY.md", "workspace/memory/folder", "workspace/memory/same.md"]
+    assert (after[0], sorted(after[1])) == (before[1], wanted)
+    assert pair.b.has("workspace/MEMORY.md") == NOTES
 
 
 def test_fewer_generations_are_kept_at_once_also_where_there_is_no_room(
@@ -422,9 +464,6 @@ def test_a_disk_that_is_not_mounted_is_known_by_its_sentinel(pair: Pair, side: s
         ("rm -f workspace/MEMORY.md", "rsync ended with 23"),
         ("rm -rf workspace; ln -s /etc workspace", "rsync ended with 23"),
         ("ln -sf /etc/hostname workspace/MEMORY.md", "workspace/MEMORY.md is missing"),
-        ("rm -f manifest.json", "rsync ended with 23"),
-        ("echo '{' > manifest.json", "manifest.json makes no sense"),
-        ("sed -i s,workspace/MEM,../stage/../MEM, manifest.json", "leads out of the tree"),
     ],
 )
 def test_what_is_not_as_it_was_sent_is_refused(pair: Pair, change: str, says: str) -> None:
@@ -435,6 +474,71 @@ def test_what_is_not_as_it_was_sent_is_refused(pair: Pair, change: str, says: st
     pair.connect()
     pair.a.put("workspace/MEMORY.md", NOTES + "more\n")
     assert pair.b.sync() == job.DONE
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("rm -f manifest.json", "rsync ended with 23"),
+        ("echo '{' > manifest.json", "manifest.json makes no sense"),
+        ("sed -i s,workspace/MEM,../stage/../MEM, manifest.json", "leads out of the tree"),
+    ],
+)
+def test_a_manifest_that_makes_no_sense_is_refused(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, change: str, says: str
+) -> None:
+    """Of a source that does not send it with its reply."""
+    monkeypatch.setattr("dualjoe_jobs.memory_request.Request.lines", lambda _: b"")
+    pair.connect(f'case "$SSH_ORIGINAL_COMMAND" in rsync*) (cd {pair.a.root}/export/tree && {change});; esac')
+    assert pair.b.sync() == job.FAILED
+    assert says in pair.b.result()["message"]
+    assert pair.b.names() == []
+
+
+def flip(path: Path, old: str, new: str) -> None:
+    """A change that nobody made: of the same size and time."""
+    status = path.stat()
+    text = path.read_text()
+    assert old in text
+    assert len(old) == len(new)
+    with path.open("r+") as file:
+        file.write(text.replace(old, new))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        pytest.param("workspace/MEMORY.md", "eleven", "eleveN", id="a file"),
+        pytest.param("manifest.json", '"size": ', '"sizE": ', id="a manifest that makes no sense"),
+        pytest.param("manifest.json", "workspace/MEMORY", "workspace/MEMORx", id="a manifest that does"),
+    ],
+)
+def test_a_bit_that_flips_in_the_exported_copy_heals(pair: Pair, name: str, old: str, new: str) -> None:
+    """Nothing in the live memory changes, so nothing else would make the copy anew."""
+    assert pair.b.sync() == job.DONE
+    pair.a.put("workspace/memory/a.md")
+    time.sleep(0.06)  # what was just written would be read again in any case
+    memory = Memory.load(pair.a.settings, pair.a.root)
+    memory.capture.renew(job.utc_now(), lambda: None)
+    flip(pair.a.root / "export/tree" / name, old, new)
+    shutil.rmtree(pair.b.current.resolve())  # it has to be fetched
+    (pair.b.root / "current").unlink()
+    assert pair.b.sync() == job.DONE
+    assert manifest.verify(pair.a.root / "export/tree").sums == manifest.verify(pair.b.current).sums
+    assert pair.b.has("workspace/MEMORY.md") == NOTES
+
+
+def test_one_connection_for_nothing_and_one_more_for_what_changed(pair: Pair) -> None:
+    """A planned move waits for each."""
+    assert pair.b.sync() == job.DONE
+    pair.calls.unlink()
+    assert pair.b.sync() == job.DONE
+    assert pair.calls.read_text() == "pc-a export\n"
+    pair.a.put("workspace/memory/a.md")
+    pair.calls.unlink()
+    assert pair.b.sync() == job.DONE
+    assert [line.partition(" --")[0] for line in pair.calls.read_text().splitlines()] == ["pc-a export", "pc-a rsync"]
 
 
 def test_what_does_not_belong_to_an_export_is_not_fetched(pair: Pair) -> None:

@@ -125,7 +125,7 @@ def test_what_does_not_fit_is_not_begun(pair: Pair, mount: Mount, fill: Callable
 
 
 @pytest.mark.parametrize("what", ["bytes", "inodes"])
-def test_a_disk_that_fills_up_while_a_stage_is_fetched(pair: Pair, mount: Mount, tmp_path: Path, what: str) -> None:
+def test_a_disk_that_fills_up_while_a_stage_is_fetched(pair: Pair, mount: Mount, what: str) -> None:
     disk = mount(pair.b.root)
     before = good(pair.b)
     for number in range(3):
@@ -133,9 +133,7 @@ def test_a_disk_that_fills_up_while_a_stage_is_fetched(pair: Pair, mount: Mount,
     fill = f"dd if=/dev/zero of={disk.place}/filler bs=64k"
     if what == "inodes":
         fill = f"i=0; while touch {disk.place}/filler-$i; do i=$((i + 1)); done"
-    # The first rsync fetches the manifest, and the second the files.
-    second = f"test -e {tmp_path}/first && {{ {fill}; }} 2>/dev/null; touch {tmp_path}/first"
-    pair.connect(f'case "$SSH_ORIGINAL_COMMAND" in rsync*) {second};; esac')
+    pair.connect(f'case "$SSH_ORIGINAL_COMMAND" in rsync*) {{ {fill}; }} 2>/dev/null;; esac')
     assert pair.b.sync() == job.FAILED
     assert "rsync ended with " in pair.b.result()["message"]
     assert "No space left on device" in pair.b.result()["message"]
@@ -153,13 +151,14 @@ def test_a_disk_that_is_full_when_the_stage_is_made_a_generation(
     before = good(pair.b)
     pair.a.put("workspace/memory/more.md", "x\n")
 
-    def check_then_fill(tree: Path, wanted: Manifest, changed: Collection[str]) -> None:
-        check(tree, wanted, changed)
+    def check_then_fill(tree: Path, wanted: Manifest, changed: Collection[str]) -> dict[str, str]:
+        found = check(tree, wanted, changed)
         disk.fill_up(what)
+        return found
 
-    check = manifest.check
+    check = manifest.differences
     with monkeypatch.context() as patched:
-        patched.setattr("dualjoe_jobs.manifest.check", check_then_fill)
+        patched.setattr("dualjoe_jobs.manifest.differences", check_then_fill)
         assert pair.b.sync() == job.FAILED
     assert "No space left on device" in pair.b.result()["message"]
     assert good(pair.b) == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -18,10 +19,11 @@ from typing import Any
 
 import pytest
 from dualjoe import databases
-from dualjoe_jobs import capture, job, manifest, memory_follow
+from dualjoe_jobs import capture, capture_index, job, manifest, memory_follow
 from dualjoe_jobs.job import JobFailed
 from dualjoe_jobs.memory import Memory
 from dualjoe_jobs.pull import Puller
+from dualjoe_jobs.source import Exported
 from memory_pair import NOTES, Node, Pair, killed_at
 
 pytestmark = pytest.mark.skipif(
@@ -255,7 +257,7 @@ def test_a_copy_that_was_cut_off_is_not_taken_for_what_the_index_says(
         raise SystemExit
 
     with monkeypatch.context() as patch:
-        patch.setattr(capture.Capture, "_store", killed)
+        patch.setattr(capture_index.Index, "store", killed)
         with pytest.raises(SystemExit):
             copy.renew(job.utc_now(), lambda: None)
     pair.a.put("state/new.json", "{}")
@@ -273,6 +275,75 @@ def test_an_index_that_makes_no_sense_is_made_anew(pair: Pair) -> None:
         assert pair.b.result()["message"] == "nothing has changed"
 
 
+def test_what_the_sets_choose_counts_at_once(pair: Pair) -> None:
+    """Nothing in any folder has changed."""
+    pair.a.put("workspace/memory/a.md")
+    os.utime(pair.a.state / "workspace/memory/a.md")
+    captured(pair.a)
+    time.sleep(0.06)
+    captured(pair.a)
+    sets = [{**each, "exclude": [*each.get("exclude", []), "a.md"]} for each in pair.a.raw["sets"]]
+    pair.a.configure(sets=sets)
+    assert "workspace/memory/a.md" not in manifest.verify(captured(pair.a)).sums
+
+
+def test_a_copy_whose_time_is_over_goes_on_where_it_was(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(9):
+        pair.a.put(f"workspace/memory/{number}.md")
+    time.sleep(0.06)
+    captured(pair.a)
+    for number in range(5, 15):
+        pair.a.put(f"workspace/memory/{number}.md", f"{NOTES}{number}")
+    pair.a.put("workspace/memory/0.md", None)
+    time.sleep(0.06)
+    memory, read = Memory.load(pair.a.settings, pair.a.root), []
+
+    def checked() -> None:
+        read.append(1)
+        if len(read) == 4:
+            raise JobFailed("the run took longer than that")
+
+    with pytest.raises(JobFailed, match="took longer"):
+        memory.capture.renew(job.utc_now(), checked)
+    assert manifest.verify(memory.export)
+    assert memory.capture.unchanged() is None
+    read[:] = [1] * 4
+    made = memory.capture.renew(job.utc_now(), checked).made
+    assert len(read) == 4 + 10 - 3
+    assert manifest.verify(memory.export).sums == made.sums
+    assert len(made.sums) == 15
+
+
+def test_what_an_older_version_has_noted_counts(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither is the memory read again, nor a generation fetched."""
+    pair.a.put("workspace/.git/hooks/post-commit", "#!/bin/sh\n")
+    (pair.a.state / "workspace/.git/hooks/post-commit").chmod(0o700)
+    time.sleep(0.06)
+    assert pair.b.sync() == job.DONE
+    for node in (pair.a, pair.b):
+        made = manifest.load(node.root / "export/tree")
+        index = capture_index.load(node.root / "export/index.json", "")
+        files = {
+            folder + name: [stamp, database, *made.sums[folder + name], made.mode(folder + name)]
+            for folder, each in index.folders.items()
+            for name, (stamp, database) in each.files.items()
+        }
+        older = {"version": 1, "content": made.content, "files": files}
+        (node.root / "export/index.json").write_text(json.dumps(older))
+        text = json.loads((node.root / "export/tree/manifest.json").read_text())
+        (node.root / "export/tree/manifest.json").write_text(json.dumps(text))
+    note = json.loads((pair.b.current / "meta.json").read_text())
+    del note["content"], note["sets"]
+    (pair.b.current / "meta.json").write_text(json.dumps(note))
+    (pair.b.current / "manifest.json").write_text(json.dumps(text))
+    monkeypatch.setattr(capture.Capture, "_read", None)
+    pair.calls.unlink()
+    assert pair.b.sync() == job.DONE
+    assert pair.calls.read_text() == "pc-a export\n"
+    assert (pair.b.result()["message"], len(pair.b.names())) == ("nothing has changed", 1)
+    monkeypatch.undo()
+
+
 @pytest.mark.parametrize("days", [-1, 1])
 @pytest.mark.parametrize("whose", ["source", "puller"])
 def test_a_wall_clock_that_is_a_day_off_hides_and_drops_nothing(
@@ -286,8 +357,9 @@ def test_a_wall_clock_that_is_a_day_off_hides_and_drops_nothing(
         def now(cls, tz: tzinfo | None = None) -> Clock:
             return cls.fromtimestamp(time.time() + off.total_seconds(), tz)
 
-    def asked(puller: Puller, told: str | None = None) -> dict[str, Any]:
-        return {**ask(puller, told), "captured_at": Clock.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")}
+    def asked(puller: Puller, told: bytes = b"") -> Exported:
+        reply, listed = ask(puller, told)
+        return Exported({**reply, "captured_at": Clock.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")}, listed)
 
     ask = Puller.ask_export
     if whose == "source":
@@ -329,7 +401,7 @@ def test_files_that_vanish_are_tried_again_and_must_then_be_there(pair: Pair) ->
     rsync.write_text(f'#!/bin/sh\necho x >> {pair.calls}.rsync\n{shutil.which("rsync")} "$@"\nexit 24\n')
     rsync.chmod(0o755)
     assert pair.b.sync() == job.DONE
-    assert Path(f"{pair.calls}.rsync").read_text() == "x\n" * 4, "the manifest and the files, twice each"
+    assert Path(f"{pair.calls}.rsync").read_text() == "x\n" * 2, "the files, twice"
     assert pair.b.live() == pair.a.live()
 
 

@@ -78,7 +78,7 @@ def test_only_short_texts_are_fetched(pair: Pair, monkeypatch: pytest.MonkeyPatc
     pair.a.put("agents/main/agent/auth.json", "hush\n")
     pair.a.put("workspace/.env", "hush\n")
     assert pair.b.sync("--dry-run") == job.DONE
-    assert asked == ["manifest.json", "workspace/MEMORY.md"]
+    assert asked == ["workspace/MEMORY.md"]
 
 
 def test_a_long_difference_is_cut(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:

@@ -425,6 +425,7 @@ def test_a_bit_that_flipped_in_the_generation_is_found(standby: Standby) -> None
 
 def test_a_disk_without_room_is_left_alone(standby: Standby, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pull, "_RESERVE", 1.0)
+    monkeypatch.setattr(pull, "_RESERVE_BYTES", 1 << 60)
     told = standby.rehearse()
     assert told["result"] == "failed"
     assert "too little room" in told["message"]

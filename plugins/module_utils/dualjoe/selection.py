@@ -27,6 +27,7 @@ class Selection:
             if pattern.startswith("/") or not set(parts).isdisjoint({"", ".", ".."}):
                 raise ValueError(f"{pattern!r} is no pattern for what is inside a folder")
         self.include, self.exclude = tuple(include), tuple(exclude)
+        self._reached: dict[str, bool] = {}  # of each folder it is asked for each file in it
 
     @cached_property
     def _chosen(self) -> re.Pattern[str]:
@@ -57,8 +58,10 @@ class Selection:
 
     def reaches(self, folder: str) -> bool:
         """Whether it enters all folders on the way to ``folder``, and that one."""
-        parts = folder.split("/")
-        return all(self.enters("/".join(parts[: depth + 1])) for depth in range(len(parts)))
+        if folder not in self._reached:
+            above = folder.rpartition("/")[0]
+            self._reached[folder] = self.enters(folder) and (not above or self.reaches(above))
+        return self._reached[folder]
 
 
 def overlaps(sets: Iterable[tuple[str, str, Selection]]) -> list[str]:

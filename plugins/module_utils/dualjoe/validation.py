@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,16 +107,17 @@ def _sums(tree: Tree, look: _Look) -> dict[str, str] | None:
     return None
 
 
-def judge(tree: str, pairs: Iterable[Pair], policy: Policy, unchanged: Collection[str] = frozenset()) -> Report:
+def judge(tree: str, pairs: Iterable[Pair], policy: Policy, unchanged: Iterable[tuple[str, int]] = ()) -> Report:
     """Check the files of ``tree``, each beside what it was in the last good tree.
 
-    Of ``unchanged`` files, which were found good under the same policy, the contents are not read. Whoever calls this
+    Of ``unchanged`` ones (name, size), which were found good under the same policy, nothing is read. Whoever calls this
     has compared the tree with its manifest. Raises CouldNotCheck.
     """
     look = _Look(policy)
+    look.unchanged(unchanged)
     with _reading(tree):
         for now, before in pairs:
-            look.at(now, before, unchanged)
+            look.at(now, before)
     return look.report(tree)
 
 
@@ -154,12 +155,31 @@ class _Look:
             if severity != "off":
                 self.findings.append(Finding(rule, severity, _shown(name), line, message))
 
-    def at(self, now: File | None, before: File | None, unchanged: Collection[str] = frozenset()) -> None:
+    def unchanged(self, files: Iterable[tuple[str, int]]) -> None:
+        """Count files that are as they were. They are most of a large tree."""
+        is_foreign = self.policy.is_foreign
+        for name, size in files:
+            self.files += 1
+            self.bytes += size
+            self._has(name)
+            if not is_foreign(name):
+                self._had(name)
+
+    def _had(self, name: str) -> None:
+        self.had += 1
+        self.had_in[name.partition("/")[0] if "/" in name else ""] += 1
+
+    def _has(self, name: str) -> None:
+        if "/" in name:
+            self.has_in.add(name.partition("/")[0])
+        if self.missing and self._is_key(name):
+            self.missing = {path: each for path, each in self.missing.items() if not each.selection.takes(name)}
+
+    def at(self, now: File | None, before: File | None) -> None:
         """Look at one file and at what it was."""
         counts = before is not None and not self.policy.is_foreign(before.name)
         if before and counts:
-            self.had += 1
-            self.had_in[before.name.partition("/")[0] if "/" in before.name else ""] += 1
+            self._had(before.name)
         if now is None:
             assert before is not None
             self.lost += counts
@@ -169,16 +189,11 @@ class _Look:
         name, _, size, _ = now
         self.files += 1
         self.bytes += size
-        if "/" in name:
-            self.has_in.add(name.partition("/")[0])
-        key = self._is_key(name)
-        if key and self.missing:
-            self.missing = {path: each for path, each in self.missing.items() if not each.selection.takes(name)}
-        if name not in unchanged:
-            try:
-                self._at_content(now, before, key)
-            except FileNotFoundError:  # of a live tree, and it went away meanwhile
-                return
+        self._has(name)
+        try:
+            self._at_content(now, before, self._is_key(name))
+        except FileNotFoundError:  # of a live tree, and it went away meanwhile
+            return
         if before and before.size and not size:
             self.lost += counts
 

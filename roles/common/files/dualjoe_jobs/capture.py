@@ -14,6 +14,7 @@ node has brought into its own live tree, the notes that have changed here since.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -21,47 +22,67 @@ import sqlite3
 import stat
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from dualjoe import databases, merging
 
-from . import manifest
-from .durable import write_json
+from . import capture_index, manifest
+from .capture_index import Damaged, Files, Folder, Index, Seen, Stamp, load_made, noted, renewed
 from .job import JobFailed
 from .manifest import Manifest, Sum
-from .memory_sets import MemorySet, copy_file, real_folder
+from .memory_sets import Listing, MemorySet, copy_file, real_folder, remove_file
 from .sqlite_copy import copy_sqlite, forget
 
-_VERSION = 1
 _TRIES = 3
 # Two writes within one tick of the kernel's clock have the same time stamp: what was written so shortly before it was
 # read may have been written again. So may what was written after that, by a clock that was set back meanwhile.
 _TICK_NS = 50_000_000
-_PLAIN_MODE = 0o600
 _NEW = ".new"
-
-Stamp = Sequence[int]
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """A file as it was read. Without a ``stamp`` it must be read again."""
-
-    stamp: Stamp | None
-    database: bool
-    sum: Sum
-    mode: int
+_INDEX = "index.json"
 
 
 @dataclass(frozen=True)
 class Captured:
-    """The copy as it is now. ``left_out``: paths of what is neither file nor folder, and is not in the copy."""
+    """The copy at ``tree`` as it is now, with so many ``files`` and ``bytes``. ``left_out``: paths of what is neither
+    file nor folder, and is not in the copy."""
 
-    made: Manifest
+    tree: Path
+    captured_at: str
+    origin: Mapping[str, Any]
     content: str
+    files: int
+    bytes: int
     left_out: Sequence[str]
+
+    @cached_property
+    def made(self) -> Manifest:
+        """The list of what is in it; it is read only where it is asked for. Raises JobFailed."""
+        try:
+            made = load_made(self.tree, self.content)
+        except Damaged as error:
+            self.tree.with_name(_INDEX).unlink(missing_ok=True)
+            raise JobFailed(f"{self.tree}: {error}; the next run makes this copy anew") from error
+        return replace(made, captured_at=self.captured_at, origin=self.origin)
+
+
+@dataclass
+class _Look:
+    """What the live folders are beside the index. ``folders``: as the index is to have them; ``unread``: path in the
+    copy -> live file to be read; ``gone``: paths of what is not there any more. ``looks``: of folders that have
+    changed."""
+
+    folders: dict[str, Folder] = field(default_factory=dict)
+    looks: dict[str, str] = field(default_factory=dict)
+    unread: dict[str, str] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+
+    @property
+    def left_out(self) -> Sequence[str]:
+        return sorted(folder + name for folder, each in self.folders.items() for name in each.left_out)
 
 
 @dataclass(frozen=True)
@@ -74,7 +95,7 @@ class Capture:
 
     @property
     def index(self) -> Path:
-        return self.tree.with_name("index.json")
+        return self.tree.with_name(_INDEX)
 
     @property
     def common(self) -> Path:
@@ -87,61 +108,140 @@ class Capture:
         origin: Mapping[str, Any] | None = None,
         withheld: Collection[str] = (),
         shared: str | None = None,
+        again: Collection[str] = (),
     ) -> Captured:
         """Make the copy what the live tree is, but leave the sets called ``withheld`` as they were copied last.
 
         ``shared`` is the content that the other node's live memory was made from: while the copy still has it, its
-        notes are put into ``common`` before they change. Raises JobFailed, also for what ``check_time`` raises.
+        notes are put into ``common`` before they change. The files at ``again`` are read also where they have not
+        changed: their copies are damaged. Raises JobFailed, also for what ``check_time`` raises; what was copied until
+        then need not be copied again.
         """
-        known, content = self._load()
-        seen: dict[str, _Seen] = {}
-        unread: list[tuple[str, Path]] = []
-        left_out: list[str] = []
+        try:
+            return self._renew(self._load(again), captured_at, check_time, origin or {}, withheld, shared)
+        except Damaged:
+            if self.tree.exists():
+                shutil.rmtree(self.tree)
+            self.tree.mkdir(mode=0o750, parents=True, exist_ok=True)
+            nothing = Index(self._choice, made=Manifest("", {}))
+            return self._renew(nothing, captured_at, check_time, origin or {}, withheld, shared)
+
+    def _renew(
+        self,
+        index: Index,
+        captured_at: str,
+        check_time: Callable[[], object],
+        origin: Mapping[str, Any],
+        withheld: Collection[str],
+        shared: str | None,
+    ) -> Captured:
+        """As ``renew``, from what the index tells. Raises Damaged as well, before anything is done."""
+        look = self._compare(index, withheld)
+        if look.unread or look.gone or not index.content:
+            made = replace(index.made or load_made(self.tree, index.content), captured_at=captured_at, origin=origin)
+            self._remember(made, {*look.gone, *look.unread}, bool(index.content) and index.content == shared)
+            self.index.unlink(missing_ok=True)
+            self._drop(look.gone)
+            index = self._read_all(look, made, check_time)
+        elif look.folders != index.folders:
+            index = replace(index, folders=look.folders)
+            index.store(self.index)
+        return self._captured(index, look, captured_at, origin)
+
+    def unchanged(self) -> Captured | None:
+        """The copy, if it still is what the live tree is. Raises JobFailed."""
+        try:
+            index = self._load()
+            look = self._compare(index)
+        except Damaged:
+            return None
+        if look.unread or look.gone or not index.content:
+            return None
+        if look.folders != index.folders:
+            replace(index, folders=look.folders).store(self.index)
+        return self._captured(index, look, "", {})
+
+    def _captured(self, index: Index, look: _Look, captured_at: str, origin: Mapping[str, Any]) -> Captured:
+        return Captured(self.tree, captured_at, origin, index.content, index.count, index.bytes, look.left_out)
+
+    def _compare(self, index: Index, withheld: Collection[str] = ()) -> _Look:
+        """Look at the live folders. Raises JobFailed."""
+        found = _Look()
         for each in self.sets:
             if each.name in withheld:
-                seen |= {path: one for path, one in known.items() if path.startswith(f"{each.name}/")}
+                found.folders |= {name: one for name, one in index.folders.items() if name.startswith(f"{each.name}/")}
                 continue
             try:
-                for path, status in each.walk():
-                    name = f"{each.name}/{path}"
-                    if not stat.S_ISREG(status.st_mode):
-                        left_out.append(name)
-                        continue
-                    before, live = known.get(name), each.path / path
-                    if before and before.stamp and _stamp(live, status, before.database) == before.stamp:
-                        seen[name] = before
-                    else:
-                        unread.append((name, live))
+                for above, listing in each.folders():
+                    self._compare_folder(index, found, f"{each.name}/{above}", f"{each.path}/{above}", listing)
             except OSError as error:
                 raise JobFailed(f"{error.filename}: {error.strerror}; the memory cannot be read") from error
-        gone = known.keys() - seen.keys() - {name for name, _ in unread}
-        changed = bool(unread or gone or not content)
-        if changed:
-            self._remember(known, gone | {name for name, _ in unread}, bool(content) and content == shared)
-            self.index.unlink(missing_ok=True)
-            self._drop(gone)
-            for name, live in unread:
-                one = self._read(name, live, check_time)
-                if one:
-                    seen[name] = one
-                else:
-                    self._drop([name])
-        made = Manifest(
-            captured_at,
-            {path: one.sum for path, one in seen.items()},
-            origin or {},
-            modes={path: one.mode for path, one in seen.items() if one.mode != _PLAIN_MODE},
-        )
-        if changed:
-            content = made.content
-            made.write(self.tree)
-            self._store(seen, content)
-        return Captured(made, content, tuple(sorted(left_out)))
+        for name in index.folders.keys() - found.folders.keys():
+            found.gone.update(index.paths(name))
+        return found
 
-    def adopt(self, files: Iterable[tuple[str, Path, Path, Sum]]) -> None:
-        """Note that live files were just made from copies: (path, live file, copy, its sum) each."""
-        known, _ = self._load()
+    def _compare_folder(self, index: Index, found: _Look, name: str, live: str, listing: Listing) -> None:
+        was, look = index.folders.get(name), listing.look
+        if was and was.look == look:
+            found.folders[name] = was
+            return
+        known = was.files if was else {}
+        files: Files = {}
+        left_out = []
+        for file, status in listing.chosen():
+            if not stat.S_ISREG(status.st_mode):
+                left_out.append(file)
+                continue
+            stamp, database = known.get(file, (None, False))
+            if stamp is None or _stamp(live + file, status, database) != stamp:
+                stamp, found.unread[name + file] = None, live + file
+            files[file] = stamp, database
+        found.gone.update(name + file for file in known.keys() - files.keys())
+        if files or left_out:
+            found.folders[name], found.looks[name] = Folder.of(look, left_out, files), look
+
+    def _read_all(self, look: _Look, made: Manifest, check_time: Callable[[], object]) -> Index:
+        """Copy what is to be read. ``made``: what the copy had. Where that is cut off, what was copied counts the next
+        time; without the rest it is no content."""
+        read: dict[str, Seen | None] = dict.fromkeys(look.gone)
+        try:
+            for name, live in look.unread.items():
+                read[name] = self._read(name, Path(live), check_time)
+                if read[name] is None:
+                    self._drop([name])
+        except (JobFailed, OSError):
+            with suppress(OSError):
+                never = look.unread.keys() - read.keys() - made.sums.keys()
+                self._write(look.folders, look.looks, made, {**read, **dict.fromkeys(never)}, whole=False)
+            raise
+        return self._write(look.folders, look.looks, made, read)
+
+    def _write(
+        self,
+        folders: Mapping[str, Folder],
+        looks: Mapping[str, str],
+        made: Manifest,
+        read: Mapping[str, Seen | None],
+        whole: bool = True,
+    ) -> Index:
+        """Write manifest and index of the copy, with files as they were read."""
+        made = renewed(made, read)
+        made.write(self.tree)
+        content = made.content if whole else ""
+        index = Index(self._choice, content, len(made.sums), made.bytes, noted(folders, looks, read))
+        index.store(self.index)
+        return index
+
+    def adopt(self, made: Manifest, gone: Collection[str], files: Iterable[tuple[str, Path, Path, Sum]]) -> str:
+        """Note that live files were just removed, and others made from copies: (path, live file, copy, its sum) each.
+        ``made``: what was captured before. Returns the content that there is then."""
+        try:
+            index = self._load()
+        except Damaged as error:
+            raise JobFailed(f"{self.tree}: {error}; the next run makes this copy anew") from error
         self.index.unlink(missing_ok=True)
+        self._drop(gone)
+        read: dict[str, Seen | None] = dict.fromkeys(gone)
         for name, live, copy, wanted in files:
             status = live.stat()
             real_folder(self.tree, name, 0o750)
@@ -149,35 +249,41 @@ class Capture:
             target.unlink(missing_ok=True)
             share_file(copy, target)
             database = databases.is_database(copy)
-            known[name] = _Seen(_stamp(live, status, database), database, wanted, stat.S_IMODE(status.st_mode) & 0o700)
-        known = {name: one for name, one in known.items() if (self.tree / name).is_file()}
-        self._store(known, "")
+            stamp = _stamp(live, status, database)
+            read[name] = Seen(stamp, database, wanted, stat.S_IMODE(status.st_mode) & 0o700)
+        return self._write(index.folders, {}, made, read).content
 
-    def _remember(self, known: Mapping[str, _Seen], names: Collection[str], anew: bool) -> None:
+    @property
+    def _choice(self) -> str:
+        """What the sets choose, and where: a folder's look tells of files, and not which of them are memory."""
+        told = [[each.name, str(each.path), each.selection.include, each.selection.exclude] for each in self.sets]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+    def _remember(self, made: Manifest, names: Collection[str], anew: bool) -> None:
         """Put the notes among ``names``, which are about to change, into ``common``. ``anew``: the copy is what both
         nodes have. The manifest comes last, so that ``common`` counts only when it is whole."""
         if anew:
             if self.common.exists():
                 shutil.rmtree(self.common)
             self.common.mkdir(mode=0o750)
-            sums = {name: one.sum for name, one in known.items()}
+            sums = made.sums
         elif not names:
             return
         else:
             try:
-                sums = dict(manifest.load(self.common).sums)
+                sums = manifest.load(self.common).sums
             except manifest.ManifestError:
                 return
         for name in names:
             kept = self.common / name
-            if merging.kind(name) != "other" and name in known and known[name].sum == sums.get(name):
+            if merging.kind(name) != "other" and name in made.sums and made.sums[name] == sums.get(name):
                 real_folder(self.common, name, 0o750)
                 if not kept.exists():
                     share_file(self.tree / name, kept)
         if anew:
             share_file(self.tree / manifest.NAME, self.common / manifest.NAME)
 
-    def _read(self, name: str, live: Path, check_time: Callable[[], object]) -> _Seen | None:
+    def _read(self, name: str, live: Path, check_time: Callable[[], object]) -> Seen | None:
         """Copy one file. None when it went away meanwhile."""
         real_folder(self.tree, name, 0o750)
         new = self.tree / _NEW
@@ -207,7 +313,7 @@ class Capture:
             raise JobFailed(f"{live}: {error.strerror}; the memory cannot be copied") from error
         finally:
             new.unlink(missing_ok=True)
-        return _Seen(stamp, database, found, stat.S_IMODE(status.st_mode) & 0o700)
+        return Seen(stamp, database, found, stat.S_IMODE(status.st_mode) & 0o700)
 
     def _copy(self, live: Path, new: Path, database: bool, check_time: Callable[[], object]) -> Sum:
         if not database:
@@ -221,43 +327,20 @@ class Capture:
 
     def _drop(self, names: Iterable[str]) -> None:
         for name in names:
-            gone = self.tree / name
-            gone.unlink(missing_ok=True)
-            for folder in gone.relative_to(self.tree).parents:
-                if folder == Path():
-                    break
-                try:
-                    (self.tree / folder).rmdir()
-                except OSError:  # something is left in it
-                    break
+            remove_file(self.tree, name)
 
-    def _load(self) -> tuple[dict[str, _Seen], str]:
-        """The index; without a sensible one the copy is begun anew."""
-        try:
-            (self.tree / manifest.NAME).stat()  # what the index tells of must be there
-            raw: Mapping[str, Any] = json.loads(self.index.read_text("utf-8"))
-            files = {_VERSION: raw["files"]}[raw["version"]]
-            known = {
-                path: _Seen(stamp, bool(database), (int(size), str(sha)), int(mode))
-                for path, (stamp, database, size, sha, mode) in files.items()
-            }
-            return known, str(raw["content"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            if self.tree.exists():
-                shutil.rmtree(self.tree)
-            self.tree.mkdir(mode=0o750, parents=True, exist_ok=True)
-            return {}, ""
-
-    def _store(self, seen: Mapping[str, _Seen], content: str) -> None:
-        files = {path: [one.stamp, one.database, *one.sum, one.mode] for path, one in seen.items()}
-        write_json(self.index, {"version": _VERSION, "content": content, "files": files})
+    def _load(self, again: Collection[str] = ()) -> Index:
+        """The index, of which the files at ``again`` do not count. Raises Damaged."""
+        if manifest.NAME in again or not (self.tree / manifest.NAME).is_file():  # without it the rest tells nothing
+            raise Damaged(f"{manifest.NAME} is missing")
+        return capture_index.load(self.index, self._choice).without(again)
 
 
-def _stamp(live: Path, status: os.stat_result, database: bool) -> Stamp:
+def _stamp(live: str | Path, status: os.stat_result, database: bool) -> Stamp:
     """What changes whenever the file is written to."""
     stamp = [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
     if database:
-        for sidecar in databases.sidecars(live)[:1]:
+        for sidecar in databases.sidecars(Path(live))[:1]:
             try:
                 log = sidecar.lstat()
                 stamp += [log.st_ino, log.st_size, log.st_mtime_ns]  # as root, SQLite changes it when it only reads

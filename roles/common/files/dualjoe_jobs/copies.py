@@ -56,6 +56,11 @@ class Copies:
         return self.root / "stage"
 
     @property
+    def spare(self) -> Path:
+        """A copy that need not be kept: the next one is made from it."""
+        return self.root / "spare"
+
+    @property
     def current(self) -> Path:
         return self.root / "current"
 
@@ -69,6 +74,14 @@ class Copies:
         """Remove a stage, whoever left it."""
         if self.stage.exists():
             shutil.rmtree(self.stage)
+
+    def begin_stage(self) -> None:
+        """Make a stage. The spare copy, if there is one, is in it then, as far as it is there."""
+        self.clear_stage()
+        if self.spare.exists():
+            self.spare.rename(self.stage)
+        else:
+            self.stage.mkdir(mode=0o750)
 
     @property
     def _trash(self) -> Path:
@@ -108,3 +121,10 @@ class Copies:
         self._clear_trash()
         old.rename(self._trash)
         self._clear_trash()
+
+    def recycle(self, policy: Policy, spared: Collection[str] = ()) -> None:
+        """Remove the surplus, but let the newest of it be the spare copy."""
+        for old in self.surplus(policy, spared):
+            if self.spare.exists():
+                self.remove(self.spare)
+            old.rename(self.spare)

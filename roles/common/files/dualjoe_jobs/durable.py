@@ -13,10 +13,14 @@ from typing import Any
 
 def write_json(path: Path, content: Mapping[str, Any], mode: int = 0o640) -> None:
     """Replace a file, as a whole or not at all."""
+    write_bytes(path, json.dumps(content).encode() + b"\n", mode)  # json.dump would encode in Python, not in C
+
+
+def write_bytes(path: Path, content: bytes, mode: int = 0o640) -> None:
+    """As write_json."""
     new = path.with_name(f".{path.name}.new")
-    with new.open("w", encoding="utf-8") as file:
-        json.dump(content, file)
-        file.write("\n")
+    with new.open("wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     new.chmod(mode)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from .manifest import Manifest
@@ -13,12 +13,15 @@ def change(
     memory: Memory,
     source: Path,
     made: Manifest,
-    gone: Iterable[str],
+    found: Manifest,
+    *,
+    gone: Collection[str],
     new: Sequence[str],
     check_time: Callable[[], object],
-) -> None:
+) -> str:
     """Remove the files at ``gone``, and bring those at ``new`` from the tree ``source``, which ``made`` tells of. Each
-    is checked on the way, and there as a whole or not at all. Raises JobFailed."""
+    is checked on the way, and there as a whole or not at all. ``found``: what there is, as it was captured just now.
+    Returns the content that there is then. Raises JobFailed."""
     sets = {each.name: each for each in memory.sets}
     for path in gone:
         name, _, rest = path.partition("/")
@@ -26,8 +29,9 @@ def change(
     for path in new:
         name, _, rest = path.partition("/")
         sets[name].write(rest, source / path, made.sums[path], made.mode(path), check_time)
-    memory.capture.adopt(
+    brought = (
         (path, sets[name].path / rest, source / path, made.sums[path])
         for path in new
         for name, _, rest in [path.partition("/")]
     )
+    return memory.capture.adopt(found, gone, brought)

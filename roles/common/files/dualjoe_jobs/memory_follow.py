@@ -22,6 +22,7 @@ from . import job, memory_sync, own_guard
 from .job import JobFailed
 from .memory import ROOT, SETTINGS, Memory, check_account
 from .own_guard import Probe
+from .source import shared
 
 _SILENT_SECONDS = 60.0  # the other side says something more often than that
 _ROLE_SECONDS = 5.0
@@ -32,7 +33,8 @@ Sync = Callable[[], int]
 
 def follow(memory: Memory, probe: Probe, sync: Sync) -> None:
     """Fetch at each change until the connection ends or this node is active. Raises JobFailed."""
-    login = [*memory.source.ssh, memory.source.login, "watch"]
+    # The syncs go over this connection, too: it need not be made anew for each.
+    login = [*shared(memory.source.ssh, memory.root), memory.source.login, "watch"]
     with subprocess.Popen(login, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         try:

@@ -25,11 +25,11 @@ def listed(copies: Copies) -> Iterator[dict[str, Any]]:
         try:
             one = generations.load(path)
             moment = datetime.fromisoformat(one.captured_at.replace("Z", "+00:00"))
+            size = {"files": len(one.made.sums), "bytes": one.made.bytes}
         except (JobFailed, ValueError) as error:
             yield {**told, "error": str(error)}
             continue
         age = round((datetime.now(timezone.utc) - moment).total_seconds())
-        size = {"files": len(one.made.sums), "bytes": one.made.bytes}
         captured = {"captured_at": one.captured_at, "age_seconds": age, "term": one.term, "source": one.source}
         yield {**told, **captured, **size}
 

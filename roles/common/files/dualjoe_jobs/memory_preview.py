@@ -41,9 +41,8 @@ class Preview:
         yield self.why
 
 
-def compared(puller: Puller, before: Generation | None) -> Preview:
+def compared(wanted: Manifest, puller: Puller, before: Generation | None) -> Preview:
     """What the source has exported, beside what ``before`` has. Leaves a stage behind. Raises JobFailed."""
-    wanted = puller.fetch_manifest()
     old = before.made if before else Manifest("", {})
     added = {path: size for path, (size, _) in sorted(wanted.sums.items()) if path not in old.sums}
     removed = {path: size for path, (size, _) in sorted(old.sums.items()) if path not in wanted.sums}

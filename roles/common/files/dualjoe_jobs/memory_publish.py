@@ -11,6 +11,7 @@ import argparse
 import os
 import signal
 import sys
+import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -24,19 +25,47 @@ from .export import lock
 from .generations import Generation
 from .job import JobFailed, Outcome, utc_now
 from .live import Live
-from .manifest import Manifest
 from .memory import ROOT, SETTINGS, Memory, check_account
 from .own_guard import Probe
 from .rsync import Deadline
 
 NAME = "memory-publish"
+_LOOK_SECONDS = 1.0  # an early look waits no longer for others
 
 
-def publish(memory: Memory, probe: Probe, granted: bool = False) -> Outcome:
+class EarlyLook:
+    """A look at the live tree while something else is waited for: whether it is still what was published last."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._content: str | None = None
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+
+    def _look(self) -> None:
+        with suppress(JobFailed, OSError), locked(self._memory, Deadline(_LOOK_SECONDS)):
+            self._memory.check_sentinel()
+            found = self._memory.capture.unchanged()
+            self._content = found.content if found else None
+
+    def unchanged(self) -> str | None:
+        """The content of the live tree, if it was as this node has noted it."""
+        self._thread.join()
+        return self._content
+
+
+def publish(
+    memory: Memory,
+    probe: Probe,
+    granted: bool = False,
+    unchanged: str | None = None,
+    known: Generation | None = None,
+) -> Outcome:
     """Bring the current generation into the live tree where it is newer. Raises JobFailed.
 
     ``granted``: called at the begin of a term, between the grant and the gateway's start. Otherwise an active node's
-    tree is left alone.
+    tree is left alone. ``unchanged``: the content of the live tree, if that was looked at just now. ``known``: the
+    current generation, if it is at hand.
     """
     deadline = Deadline(memory.publish_seconds)
     with locked(memory, deadline):
@@ -46,7 +75,7 @@ def publish(memory: Memory, probe: Probe, granted: bool = False) -> Outcome:
             return Outcome("skipped", "this node is active")
         if own["gateway"]["state"] != "stopped":  # of a passive node, it was started by hand
             raise JobFailed(f"this node is {own['role']} and its gateway runs: nothing is published under it")
-        outcome = _newest(memory, own, deadline)
+        outcome = _newest(memory, own, deadline, unchanged, known)
         if active:
             return _with_what_waited(memory, outcome, deadline)
         with suppress(JobFailed, OSError):  # the next run looks again
@@ -71,17 +100,21 @@ def _with_what_waited(memory: Memory, outcome: Outcome, deadline: Deadline) -> O
     return outcome
 
 
-def _newest(memory: Memory, own: Mapping[str, Any], deadline: Deadline) -> Outcome:
+def _newest(
+    memory: Memory, own: Mapping[str, Any], deadline: Deadline, unchanged: str | None, known: Generation | None
+) -> Outcome:
     live = replace(Live.load(memory.live), refused={})
     served = live.served if own["role"] == "active" else max(live.served, int(own["term"]))
     try:
-        generation = generations.current(memory.copies.current)
+        generation = known or generations.current(memory.copies.current)
         if generation is None:
             return Outcome("skipped", "there is no generation yet")
         if generation.term <= served:
             return Outcome("skipped", "this node's memory is the newest", generation.captured_at, live.generation)
         refused = memory_gates.refused(memory, generation)
-        content = _bring(memory, generation, live, deadline, refused)
+        content = generation.content
+        if unchanged != content:
+            content = _bring(memory, generation, live, deadline, refused)
         memory_gates.accepted(memory, generation, refused)
         live = replace(live, generation=generation.name, content=content, refused=refused, restored=generation.restored)
     finally:  # whatever came of it, the term at hand is served with what is there now
@@ -110,32 +143,28 @@ def _bring(memory: Memory, generation: Generation, live: Live, deadline: Deadlin
     are ``refused`` stay as they are. Returns the content that the live memory has then."""
     memory.check_sentinel()
     found = memory.capture.renew(utc_now(), deadline.left, shared=generation.base)
+    if found.content == generation.content:
+        return found.content
     told = generation.sets.difference(refused)
     sets = {each.name: each for each in memory.sets if each.name in told}
     wanted, there = generation.made.sums, found.made.sums
     gone = [path for path in there.keys() - wanted.keys() if path.partition("/")[0] in sets]
-    new = [path for path, sums in wanted.items() if path.partition("/")[0] in sets and there.get(path) != sums]
+    new = [
+        path
+        for path, sums in wanted.items()
+        if (there.get(path) != sums or found.made.mode(path) != generation.made.mode(path))
+        and path.partition("/")[0] in sets
+    ]
     if not gone and not new:
         return found.content
-    doomed = [path for path in (*gone, *new) if path in there]
+    doomed = [path for path in (*gone, *new) if path in there and there[path] != wanted.get(path)]
     # Of a configuration the good versions are kept elsewhere.
     unchecked = [path for path in doomed if not sets[path.partition("/")[0]].checked]
     _keep_divergent(memory, generation, live, found, unchecked)
     memory_gates.put_aside(memory, {path.partition("/")[0] for path in doomed})
-    live_tree.change(memory, generation.path, generation.made, gone, new, deadline.left)
-    return _content_after(found.made, generation.made, sets)
-
-
-def _content_after(before: Manifest, brought: Manifest, sets: Collection[str]) -> str:
-    """The content of what was there, with these sets as they were brought."""
-    sums, modes = {}, {}
-    for made, taken in ((before, False), (brought, True)):
-        for path, one in made.sums.items():
-            if (path.partition("/")[0] in sets) == taken:
-                sums[path] = one
-                if path in made.modes:
-                    modes[path] = made.modes[path]
-    return Manifest("", sums, modes=modes).content
+    return live_tree.change(
+        memory, generation.path, generation.made, found.made, gone=gone, new=new, check_time=deadline.left
+    )
 
 
 def _keep_divergent(memory: Memory, generation: Generation, live: Live, found: Captured, doomed: Sequence[str]) -> None:

@@ -7,10 +7,11 @@ folder are neither followed nor kept.
 from __future__ import annotations
 
 import hashlib
+import marshal
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,39 @@ _NAME = re.compile(r"^[a-z0-9][a-z0-9_-]*$")
 _CHUNK_BYTES = 1 << 20
 _GATES = (None, "config")
 _NEW = ".dualjoe-new"  # what is being written; a killed run may leave it, and the next replaces it
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What is in a folder of a set: names, and what they are; None for a folder. ``above``: its path in the set."""
+
+    selection: Selection
+    above: str
+    entries: Sequence[tuple[str, os.stat_result | None]]
+
+    @property
+    def look(self) -> str:
+        """One sum over all of it: the same as long as nothing is added, removed or written to. Not for another Python
+        to know again."""
+        told = [
+            (name, one.st_mode, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) if one else name
+            for name, one in self.entries
+        ]
+        return hashlib.sha256(marshal.dumps(told, 2)).hexdigest()
+
+    def chosen(self) -> Iterator[tuple[str, os.stat_result]]:
+        """Everything chosen that is no folder. Sockets, and the files that SQLite keeps beside a database, are of the
+        running gateway and never memory."""
+        names = {name for name, _ in self.entries}
+        for name, status in self.entries:
+            if (
+                status is not None
+                and self.selection.takes(self.above + name)
+                and not databases.is_sidecar(name, names)
+                and not name.endswith(_NEW)
+                and not stat.S_ISSOCK(status.st_mode)
+            ):
+                yield name, status
 
 
 @dataclass(frozen=True)
@@ -50,33 +84,30 @@ class MemorySet:
         return made
 
     def walk(self) -> Iterator[tuple[str, os.stat_result]]:
-        """Everything chosen that is no folder: its path in the set, and what it is. Raises OSError.
+        """Everything chosen that is no folder: its path in the set, and what it is. Raises OSError."""
+        return ((above + name, status) for above, one in self.folders() for name, status in one.chosen())
 
-        Sockets, and the files that SQLite keeps beside a database, are of the running gateway and never memory.
-        """
+    def folders(self) -> Iterator[tuple[str, Listing]]:
+        """Every folder in which something chosen may lie: its path in the set, with a slash at the end, and what is in
+        it now. Raises OSError."""
         if self.path.is_dir():  # otherwise nothing has been remembered here yet
-            yield from self._walk(self.path, "")
+            yield from self._folders(os.fspath(self.path), "")
 
-    def _walk(self, folder: Path, above: str) -> Iterator[tuple[str, os.stat_result]]:
+    def _folders(self, folder: str, above: str) -> Iterator[tuple[str, Listing]]:
+        entries: list[tuple[str, os.stat_result | None]] = []
         with os.scandir(folder) as listing:
-            entries = list(listing)
-        names = {entry.name for entry in entries}
-        for entry in entries:
-            path = above + entry.name
-            if entry.is_dir(follow_symlinks=False):
-                if self.selection.enters(path):
-                    yield from self._walk(folder / entry.name, path + "/")
-            elif (
-                self.selection.takes(path)
-                and not databases.is_sidecar(entry.name, names)
-                and not entry.name.endswith(_NEW)
-            ):
-                try:
-                    status = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:  # it went away meanwhile
-                    continue
-                if not stat.S_ISSOCK(status.st_mode):
-                    yield path, status
+            for entry in listing:
+                if entry.is_dir(follow_symlinks=False):
+                    entries.append((entry.name, None))
+                else:
+                    try:
+                        entries.append((entry.name, entry.stat(follow_symlinks=False)))
+                    except FileNotFoundError:  # it went away meanwhile
+                        continue
+        yield above, Listing(self.selection, above, entries)
+        for name, status in entries:
+            if status is None and self.selection.enters(above + name):
+                yield from self._folders(f"{folder}/{name}", f"{above}{name}/")
 
     def write(
         self, path: str, source: Path, wanted: tuple[int, str], mode: int, check_time: Callable[[], object]
@@ -105,29 +136,38 @@ class MemorySet:
 
     def remove(self, path: str) -> None:
         """Remove the live file at ``path``, what SQLite kept beside it, and the folders that are empty then."""
-        live = self.path / path
-        for each in (live, *databases.sidecars(live)):
+        for each in databases.sidecars(self.path / path):
             each.unlink(missing_ok=True)
-        for folder in live.relative_to(self.path).parents:
-            if folder == Path():
-                return
-            try:
-                (self.path / folder).rmdir()
-            except OSError:  # something is left in it
-                return
+        remove_file(self.path, path)
+
+
+def remove_file(root: Path, path: str) -> None:
+    """Remove the file at ``path`` below ``root`` if it is there, and the folders that are empty then."""
+    (root / path).unlink(missing_ok=True)
+    while folder := path.rpartition("/")[0]:
+        try:
+            (root / folder).rmdir()
+        except OSError:  # something is left in it
+            return
+        path = folder
 
 
 def real_folder(root: Path, path: str, mode: int) -> Path:
     """The folder of the file at ``path`` below ``root``, made where it is missing. What else is in its place, as a
     link, is removed and not followed."""
-    folder = root
-    folder.mkdir(mode=mode, parents=True, exist_ok=True)
+    if not root.is_dir():
+        root.mkdir(mode=mode, parents=True, exist_ok=True)
+    folder = os.fspath(root)
     for name in path.split("/")[:-1]:
-        folder = folder / name
-        if folder.is_symlink() or folder.is_file():
-            folder.unlink()
-        folder.mkdir(mode=mode, exist_ok=True)
-    return folder
+        folder = f"{folder}/{name}"
+        try:
+            if stat.S_ISDIR(os.lstat(folder).st_mode):
+                continue
+            os.unlink(folder)
+        except FileNotFoundError:
+            pass
+        os.mkdir(folder, mode)
+    return Path(folder)
 
 
 def _remove_folder(folder: Path) -> None:

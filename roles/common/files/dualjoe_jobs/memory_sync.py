@@ -11,7 +11,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,12 @@ from .live import Live
 from .manifest import Manifest
 from .memory import ROOT, SETTINGS, Memory, check_account
 from .memory_preview import Preview, compared
-from .memory_publish import publish, tell_divergence
+from .memory_publish import EarlyLook, publish, tell_divergence
+from .memory_request import Request
 from .own_guard import Probe
-from .pull import Puller
+from .pull import NotAsSent, Puller
 from .rsync import Deadline
+from .source import Exported
 
 NAME = "memory-sync"
 
@@ -47,18 +49,21 @@ def sync(memory: Memory, probe: Probe, deadline: Deadline, accept_losses: bool =
     copies = memory.copies
     copies.open()
     _prune(memory)
+    look = EarlyLook(memory)
     try:
         puller = Puller(memory.source, copies, deadline, shown)
-        reply = puller.ask_export(Live.load(memory.live).content)
         before = generations.current(copies.current)
+        exported, request = _ask(memory, puller, before)
+        reply = exported.reply
         if _term_of(reply) <= int(own["term"]):
             return Outcome("skipped", "this node's memory is the newest", *_of(before))
         if not reply.get("files"):
             return _nothing_there(reply, before)
-        made = _seen_again(reply, before) or _as_told(reply, puller.fetch())
-        fetched = generations.describe(copies.stage, made, before)
+        fetched = _seen_again(reply, before)
+        if fetched is None:
+            fetched = generations.describe(copies.stage, _fetched(puller, exported, request, before), before)
         _check_order(fetched, own, before)
-        if before is not None and fetched.made.sums == before.made.sums:
+        if before is not None and fetched.content == before.content:
             kept = replace(fetched, path=before.path, judged_by=before.judged_by)
             generations.note(kept)
             told = ["nothing has changed"]
@@ -71,14 +76,34 @@ def sync(memory: Memory, probe: Probe, deadline: Deadline, accept_losses: bool =
             if report.warnings:
                 told.append(f"to look at: {in_short(report.warnings)}")
     finally:
+        look.unchanged()
         copies.clear_stage()
     try:
         refused = memory_gates.refused(memory, kept, ask=True)  # a publication does not wait for OpenClaw's own check
-        publish(memory, probe)
+        publish(memory, probe, unchanged=look.unchanged(), known=kept)
     except (JobFailed, OSError) as error:
         return Outcome("failed", f"{kept.name} was fetched, and not published: {error}", *_of(kept))
     not_taken = [f"not published, as it is bad on this node: {name} ({why})" for name, why in refused.items()]
     return Outcome("ok", "; ".join([*told, *_not_had(reply), *not_taken]), *_of(kept))
+
+
+def _ask(memory: Memory, puller: Puller, before: Generation | None) -> tuple[Exported, Request]:
+    """Have the source prepare its export. Raises JobFailed."""
+    request = Request(Live.load(memory.live).content, listed=True, had=before.content if before else None)
+    return puller.ask_export(request.lines()), request
+
+
+def _fetched(puller: Puller, exported: Exported, request: Request, before: Generation | None) -> Manifest:
+    """Bring the export into the stage, whole; what the source's copy has lost its source copies once more. Raises
+    JobFailed."""
+    current = before.made if before else None
+    try:
+        return _as_told(exported.reply, puller.fetch(exported, current))
+    except NotAsSent as error:
+        if not error.paths:
+            raise
+        exported = puller.ask_export(replace(request, again=error.paths).lines())
+        return _as_told(exported.reply, puller.fetch(exported, current))
 
 
 def preview(memory: Memory, probe: Probe, deadline: Deadline) -> Preview:
@@ -90,15 +115,16 @@ def preview(memory: Memory, probe: Probe, deadline: Deadline) -> Preview:
     copies.open()
     try:
         puller = Puller(memory.source, copies, deadline)
-        reply = puller.ask_export(Live.load(memory.live).content)
         before = generations.current(copies.current)
+        exported, _ = _ask(memory, puller, before)
+        reply = exported.reply
         if _term_of(reply) <= int(own["term"]):
             return Preview("nothing would change: this node's memory is the newest")
         if not reply.get("files"):
             return Preview(_nothing_there(reply, before).message)
         if _seen_again(reply, before):
             return Preview("nothing has changed")
-        return compared(puller, before)
+        return compared(puller.fetch_manifest(exported), puller, before)
     finally:
         copies.clear_stage()
 
@@ -108,7 +134,7 @@ def _prune(memory: Memory) -> None:
     restored."""
     asked = restore.pending(memory)
     needed = [Live.load(memory.live).generation, asked.name.rpartition("/")[2] if asked else None]
-    memory.copies.prune(memory.source.keep, [name for name in needed if name])
+    memory.copies.recycle(memory.source.keep, [name for name in needed if name])
 
 
 def _term_of(reply: Mapping[str, Any]) -> int:
@@ -133,11 +159,12 @@ def _of(generation: Generation | None) -> tuple[str | None, str | None]:
     return (generation.captured_at, generation.name) if generation else (None, None)
 
 
-def _seen_again(reply: Mapping[str, Any], before: Generation | None) -> Manifest | None:
-    """The manifest of what the source has exported, where that is what ``before`` has: known without fetching it."""
-    if before is None or reply.get("content") != before.made.content:
+def _seen_again(reply: Mapping[str, Any], before: Generation | None) -> Generation | None:
+    """What the source has exported, where that is what ``before`` has: known without fetching it."""
+    if before is None or reply.get("content") != before.content:
         return None
-    return replace(before.made, captured_at=str(reply.get("captured_at")), origin=reply.get("origin", {}))
+    captured_at, origin = str(reply.get("captured_at")), reply.get("origin", {})
+    return generations.told(before.path, captured_at, origin, before.content, before)
 
 
 def _as_told(reply: Mapping[str, Any], made: Manifest) -> Manifest:
@@ -165,8 +192,10 @@ def _check_order(fetched: Generation, own: Mapping[str, Any], before: Generation
 def _keep(memory: Memory, fetched: Generation, before: Generation | None) -> tuple[Generation, Report]:
     """Make it a generation if it is good; otherwise put it aside, and raise JobFailed."""
     copies = memory.copies
+    same = _known_good(memory, fetched, before)
+    sizes = ((name, fetched.made.sums[name][0]) for name in same)
     try:
-        report = judge(str(fetched.path), _pairs(fetched, before), memory.policy, _known_good(memory, fetched, before))
+        report = judge(str(fetched.path), _pairs(fetched, before, same), memory.policy, sizes)
     except CouldNotCheck as error:
         raise JobFailed(f"what came could not be checked: {error}") from error
     if not report.good:
@@ -181,22 +210,21 @@ def _keep(memory: Memory, fetched: Generation, before: Generation | None) -> tup
     return replace(kept, path=copies.folder / name), report
 
 
-def _pairs(fetched: Generation, before: Generation | None) -> Iterator[Pair]:
+def _pairs(fetched: Generation, before: Generation | None, but: set[str]) -> Iterator[Pair]:
     """Each file beside what it was. What is on the disk was compared with the manifests already."""
     now, then = fetched.made.sums, before.made.sums if before else {}
-    for name in sorted(now.keys() | then.keys()):
+    for name in sorted((now.keys() | then.keys()) - but):
         yield (
             File(name, f"{fetched.path}/{name}", now[name][0]) if name in now else None,
             File(name, f"{before.path}/{name}", then[name][0]) if before and name in then else None,
         )
 
 
-def _known_good(memory: Memory, fetched: Generation, before: Generation | None) -> Collection[str]:
+def _known_good(memory: Memory, fetched: Generation, before: Generation | None) -> set[str]:
     """The files that the last generation has as well, if it was found good by what is asked for now."""
     if before is None or before.judged_by != memory.policy.fingerprint:
-        return frozenset()
-    then = before.made.sums
-    return {name for name, sums in fetched.made.sums.items() if then.get(name) == sums}
+        return set()
+    return {name for name, _ in fetched.made.sums.items() & before.made.sums.items()}
 
 
 def main(

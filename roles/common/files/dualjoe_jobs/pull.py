@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,10 @@ from dualjoe.retention import Policy
 from . import manifest
 from .copies import Copies
 from .job import JobFailed
-from .manifest import Manifest
+from .manifest import Manifest, Sum
+from .memory_sets import remove_file
 from .rsync import Deadline
-from .source import Source, ssh_options
+from .source import NOT_ASKED, Exported, Source, ssh_options
 
 # So much of the disk stays free, the lesser of the two.
 _RESERVE, _RESERVE_BYTES, _RESERVE_FILES = 0.05, 5 << 30, 100_000
@@ -49,12 +49,12 @@ class Settings:
         return cls(Policy.parse(raw["keep"]), float(raw["run_seconds"]), f"{source['user']}@{source['address']}", ssh)
 
 
-@contextmanager
-def _as_sent() -> Iterator[None]:
-    try:
-        yield
-    except manifest.ManifestError as error:
-        raise JobFailed(f"what arrived is not what was sent: {error}") from error
+class NotAsSent(JobFailed):
+    """Something arrived that its source's manifest does not tell of. ``paths``: what must be copied there again."""
+
+    def __init__(self, why: object, paths: Sequence[str] = ()) -> None:
+        super().__init__(f"what arrived is not what was sent: {why}")
+        self.paths = paths
 
 
 @dataclass(frozen=True)
@@ -71,31 +71,53 @@ class Puller:
         """The other machine, for this run."""
         return Source(self.settings.login, self.settings.ssh, self.copies.root, self.deadline)
 
-    def ask_export(self, told: str | None = None) -> dict[str, Any]:
-        """Have the source prepare its export, after telling it one line; its reply. Raises JobFailed."""
+    def ask_export(self, told: bytes = b"") -> Exported:
+        """Have the source prepare its export, after telling it something. Raises JobFailed."""
         return self.source.ask_export(told)
 
-    def fetch(self) -> Manifest:
-        """Bring what the source has exported into the stage, whole. Raises JobFailed.
+    def fetch(self, exported: Exported = NOT_ASKED, current: Manifest | None = None) -> Manifest:
+        """Bring what the source has ``exported`` into the stage, whole. Raises JobFailed. ``current``: the manifest of
+        the current copy, where it is at hand.
 
-        Files that the current copy has as well are shared with it, and neither sent nor read again.
+        Files that the spare or the current copy has as well are shared with it, and neither sent nor read again.
         """
-        wanted = self.fetch_manifest()
-        rest = self._share(wanted)
-        check_room(self.copies.folder, sum(wanted.sums[path][0] for path in rest), len(rest))
-        self._copy(rest, self.shown)
-        with _as_sent():
-            manifest.check(self.copies.stage, wanted, rest)
+        stage = self.copies.stage
+        self.copies.begin_stage()
+        had = _sums(stage)
+        wanted = self._manifest(exported)
+        try:
+            before = current.sums if current else _sums(self.copies.current.resolve())
+            rest = self._share(wanted, self._kept(wanted, had), before)
+            check_room(self.copies.folder, sum(wanted.sums[path][0] for path in rest), len(rest))
+            self._copy(rest, self.shown)
+            wrong = manifest.differences(stage, wanted, rest)
+        except manifest.ManifestError as error:
+            raise NotAsSent(error) from error
+        if wrong:
+            raise NotAsSent(manifest.in_short(wrong), list(wrong))
         return wanted
 
-    def fetch_manifest(self) -> Manifest:
+    def fetch_manifest(self, exported: Exported) -> Manifest:
         """Bring the list of what the source has exported into an empty stage. Raises JobFailed."""
-        stage = self.copies.stage
         self.copies.clear_stage()
-        stage.mkdir(mode=0o750)
-        self._copy([manifest.NAME], shown=False)
-        with _as_sent():
-            return manifest.load(stage)
+        self.copies.stage.mkdir(mode=0o750)
+        return self._manifest(exported)
+
+    def _manifest(self, exported: Exported) -> Manifest:
+        stage = self.copies.stage
+        for name in (manifest.NAME, manifest.NOTE):  # a copy that became the stage has its own
+            (stage / name).unlink(missing_ok=True)
+        try:
+            if not exported.listed:
+                self._copy([manifest.NAME], shown=False)
+                return manifest.load(stage)
+            (stage / manifest.NAME).write_bytes(exported.listed)
+            made = manifest.parse(exported.listed)
+        except manifest.ManifestError as error:
+            raise NotAsSent(error, [manifest.NAME]) from error
+        if made.content != exported.reply.get("content"):
+            raise NotAsSent(f"{manifest.NAME} differs", [manifest.NAME])
+        return made
 
     def fetch_some(self, wanted: Manifest, paths: Sequence[str]) -> None:
         """Bring these files of ``wanted`` as well. Raises JobFailed."""
@@ -104,15 +126,23 @@ class Puller:
             if manifest.sum_of(self.copies.stage / path) != wanted.sums[path]:
                 raise JobFailed(f"what arrived is not what was sent: {path} differs")
 
-    def _share(self, wanted: Manifest) -> list[str]:
-        """Let the stage have what the current copy has; return what it has not."""
+    def _kept(self, wanted: Manifest, had: Mapping[str, Sum]) -> set[str]:
+        """Remove from the stage what is not as it is wanted; return what stays. ``had``: what it should have."""
+        stage, kept = self.copies.stage, set()
+        for path in list(manifest.files(stage)):
+            if path in had and had[path] == wanted.sums.get(path):
+                kept.add(path)
+            else:
+                remove_file(stage, path)
+        return kept
+
+    def _share(self, wanted: Manifest, kept: Collection[str], before: Mapping[str, Sum]) -> list[str]:
+        """Let the stage have what the current copy has, beside what it has ``kept``; return what it has not."""
         current, stage = self.copies.current.resolve(), self.copies.stage
-        try:
-            before = manifest.load(current).sums
-        except manifest.ManifestError:  # there is none, or it is damaged: everything is fetched
-            before = {}
         rest, made = [], {""}
         for path, sums in sorted(wanted.sums.items()):
+            if path in kept:
+                continue
             folder = path.rpartition("/")[0]
             if folder not in made:
                 (stage / folder).mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -127,6 +157,14 @@ class Puller:
 
     def _copy(self, paths: Sequence[str], shown: bool) -> None:
         self.source.receive(paths, self.copies.stage, self.copies.current.resolve(), shown=shown)
+
+
+def _sums(tree: Path) -> Mapping[str, Sum]:
+    """What a copy has; nothing where there is none, or it is damaged."""
+    try:
+        return manifest.load(tree).sums
+    except manifest.ManifestError:
+        return {}
 
 
 def check_room(folder: Path, size: int, files: int) -> None:

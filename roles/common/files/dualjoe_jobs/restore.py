@@ -100,7 +100,7 @@ def carry_out(memory: Memory, deadline: Deadline) -> str:
     gone = [] if request.paths else surplus(found, wanted)
     if new or gone:
         divergence.keep(memory, f"{request.name} was restored in its place", (), None)
-        live_tree.change(memory, tree, made, gone, new, deadline.left)
+        live_tree.change(memory, tree, made, found, gone=gone, new=new, check_time=deadline.left)
         sync_tree(memory.sentinel.parent)
     replace(Live.load(memory.live), restored=f"{utc_now()} {request.name}").store(memory.live)
     memory.restore.unlink()

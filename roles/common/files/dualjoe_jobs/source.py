@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dualjoe import wire
 
@@ -40,6 +40,26 @@ def _options(options: Mapping[str, str]) -> list[str]:
     return [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
 
 
+def shared(ssh: Sequence[str], sockets: Path) -> list[str]:
+    """The command line ``ssh`` for one connection that all runs of an account use which follow soon, or while it is
+    open: a planned move waits for logins. ``sockets``: a folder of that account alone."""
+    path = f"{sockets}/ssh-%C"
+    if len(os.fsencode(path)) + _GROWS_BYTES > _SOCKET_BYTES:  # ssh would refuse it
+        return list(ssh)
+    options = {"ControlMaster": "auto", "ControlPath": path, "ControlPersist": str(_LINGER_SECONDS)}
+    return [*ssh, *_options(options)]
+
+
+class Exported(NamedTuple):
+    """What a source says of its export; ``listed``: the text of its manifest, where that came along."""
+
+    reply: Mapping[str, Any]
+    listed: bytes = b""
+
+
+NOT_ASKED = Exported({})
+
+
 @dataclass(frozen=True)
 class Source:
     """``login``: USER@ADDRESS; ``ssh``: the command line up to it; ``sockets``: a folder of this run alone, for its
@@ -52,25 +72,20 @@ class Source:
 
     @property
     def _ssh(self) -> list[str]:
-        """The command line up to the address, for one connection in the whole run: a planned move waits for logins."""
-        path = f"{self.sockets}/ssh-%C"
-        if len(os.fsencode(path)) + _GROWS_BYTES > _SOCKET_BYTES:  # ssh would refuse it
-            return list(self.ssh)
-        shared = {"ControlMaster": "auto", "ControlPath": path, "ControlPersist": str(_LINGER_SECONDS)}
-        return [*self.ssh, *_options(shared)]
+        return shared(self.ssh, self.sockets)
 
-    def ask_export(self, told: str | None = None) -> dict[str, Any]:
-        """Have it prepare its export, after telling it one line; its reply. Raises JobFailed."""
-        line = f"{told}\n".encode() if told else b""
-        done = rsync.run([*self._ssh, self.login, "export"], self.deadline, line)
+    def ask_export(self, told: bytes = b"") -> Exported:
+        """Have it prepare its export, after telling it something. Raises JobFailed."""
+        done = rsync.run([*self._ssh, self.login, "export"], self.deadline, told)
+        line, end, listed = done.stdout.partition(b"\n")
         try:
-            reply = wire.decode(done.stdout)
+            reply = wire.decode(line + end)
         except wire.WireError as error:
             said = rsync.last_line(done.stderr) or str(error)
             raise JobFailed(f"{self.login} prepared no export (ssh ended with {done.returncode}): {said}") from error
         if done.returncode != 0 or reply.get("ok") is not True:
             raise JobFailed(f"the source could not save its data: {reply.get('message')}")
-        return reply
+        return Exported(reply, listed)
 
     def receive(
         self,
