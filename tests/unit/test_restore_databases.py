@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from restore_site import T440, t440
+from restore_site import SNAPSHOT, T440, t440
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,6 +89,13 @@ def test_connections_are_allowed_again_when_the_names_cannot_be_changed(postgres
     postgres.docker.rule("RENAME", complaint="ERROR:  database is being accessed by other users")
     assert "is being accessed" in postgres.restore()["why"]
     assert [step for step in after_exec(postgres) if "ALLOW" in step][-1].endswith('"notes" ALLOW_CONNECTIONS true')
+
+
+def test_a_damaged_dump_reaches_no_server(postgres: T440) -> None:
+    dump = postgres.site.root / "snapshots" / SNAPSHOT / "box/data/saved/notes.dump"
+    dump.write_text("PGDMP dumP")
+    assert "'saved/notes.dump' are not what the catalog says: nothing was restored" in postgres.restore()["why"]
+    assert postgres.docker.commands() == []
 
 
 def test_old_databases_are_bounded(postgres: T440) -> None:
