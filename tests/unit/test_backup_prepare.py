@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from dualjoe import catalog, wire
-from dualjoe_jobs import backup_prepare, export, locks
+from dualjoe_jobs import backup_prepare, discovery, export, locks
 from dualjoe_jobs.backup_prepare import Settings, prepare
 from dualjoe_jobs.container import HookFailed
 from dualjoe_jobs.export import ExportFailed
@@ -303,10 +303,14 @@ def test_what_is_left_out_on_purpose_is_not_told(t440: T440) -> None:
     assert t440.prepare(WEB)["uncovered"] == {"containers": [], "volumes": []}
 
 
-def test_sockets_that_are_bound_hold_no_data(t440: T440, tmp_path: Path) -> None:
+def test_sockets_and_what_is_on_no_disk_hold_no_data(
+    t440: T440, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discovery, "_OF_NO_DISK", (f"{tmp_path}/sys/",))  # the tests themselves may be below /dev
     os.mkfifo(tmp_path / "docker.sock")
-    (tmp_path / "app").mkdir()
-    for name in ("docker.sock", "app", "gone"):
+    for name in ("app", "sys", "sys/fs"):
+        (tmp_path / name).mkdir()
+    for name in ("docker.sock", "app", "gone", "sys", "sys/fs"):
         source = str(tmp_path / name)
         t440.mounts["blog"].append({"Type": "bind", "Source": source, "Destination": source, "RW": True})
     assert t440.prepare(WEB, BLOG)["uncovered"] == {"containers": [], "volumes": [str(tmp_path / "app")]}

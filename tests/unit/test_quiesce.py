@@ -187,7 +187,7 @@ def test_what_docker_stops_only_after_the_run_was_killed_is_started_again(
 
     monkeypatch.setattr(time, "sleep", settle)
     assert quiesce.resume_left(machine.notes) == []
-    assert settled == [1], "the container's own time to stop"
+    assert settled == [3], "the time that the container may take to stop, and some more"
     assert (machine.state, machine.noted) == ("running", [])
 
 
@@ -232,6 +232,14 @@ def test_one_that_does_not_run_stays_so(state: str, way: str, machine: Machine) 
     with quiesce.quiesced(machine.box(quiesce=way), machine.notes):
         assert machine.noted == []
     assert machine.state == state
+
+
+def test_one_that_docker_would_remove_is_not_stopped(machine: Machine) -> None:
+    box = machine.box(quiesce="stop")
+    vars(box)["facts"] = {**box.facts, "HostConfig": {"AutoRemove": True}}
+    with pytest.raises(HookFailed, match="run with --rm"), quiesce.quiesced(box, machine.notes):
+        raise AssertionError("it was stopped")
+    assert machine.state == "running"
 
 
 def test_without_a_way_nothing_is_touched(machine: Machine) -> None:

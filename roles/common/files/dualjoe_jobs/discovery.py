@@ -16,6 +16,7 @@ from .container import HookFailed, Run
 
 _SECONDS = 60.0
 _TRIES = 3
+_OF_NO_DISK = ("/dev/", "/proc/", "/run/", "/sys/", "/var/run/")
 
 
 def find_uncovered(items: Iterable[Mapping[str, Any]], ignored: Collection[str], run: Run) -> dict[str, list[str]]:
@@ -41,9 +42,11 @@ def _containers(run: Run) -> list[Mapping[str, Any]]:
 
 
 def _may_hold_data(mount: Mount) -> bool:
-    """Whether it is not a socket or device, as that of Docker itself."""
+    """Whether it is a volume, or a folder or file on a disk; and not the kernel's, or a socket as Docker's own."""
     if not mount.name.startswith("/"):
         return True
+    if f"{mount.name}/".startswith(_OF_NO_DISK):
+        return False
     try:
         kind = stat.S_IFMT(os.stat(mount.name).st_mode)
     except OSError:  # nothing to save

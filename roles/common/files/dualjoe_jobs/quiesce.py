@@ -97,6 +97,8 @@ def quiesced(container: Container, notes: Path = NOTES) -> Iterator[None]:
     if way == "none" or not state["Running"] or state["Paused"]:
         yield
         return
+    if way == "stop" and (container.facts.get("HostConfig") or {}).get("AutoRemove"):
+        raise HookFailed("Docker removes it when it stops, as it was run with --rm: let it be paused instead")
     stop_seconds = container.facts["Config"].get("StopTimeout") or _STOP_SECONDS
     note = Note(
         str(container.facts["Id"]),
