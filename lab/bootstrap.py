@@ -133,16 +133,18 @@ def venv() -> None:
 
 
 def tools() -> None:
-    """Have the programs that the unit tests run: the real rsync and its restricted form."""
+    """Have the programs that the unit tests run: the real rsync and its restricted form, and the real restic."""
     if shutil.which("rsync") is None or shutil.which("rrsync") is None:
         apt_install("rsync")
+    if shutil.which("restic") is None:
+        apt_install("restic")
 
 
 def peers() -> None:
     """Have the programs that bench/backup.py compares ours with."""
-    missing = [name for name in ("rsnapshot", "restic") if shutil.which(name) is None]
-    if missing:
-        apt_install(*missing)
+    tools()
+    if shutil.which("rsnapshot") is None:
+        apt_install("rsnapshot")
 
 
 # Docker

@@ -16,6 +16,7 @@ def of_pair(status: Mapping[str, Any]) -> list[str]:
     lines += [
         f"  {'T440':<8} {'witness':<8} {name} {job.get('result')} at {job.get('finished_at')}"
         for name, job in sorted(status.get("jobs", {}).items())
+        if job.get("result")  # a job may leave details in a file beside it
     ]
     if status.get("mode") == "observe":
         lines.append("  Only observing: nobody is moved unless you ask for it.")

@@ -46,6 +46,7 @@ BACKUP: Mapping[str, tuple[Command, str]] = {
     "diff": (_main_of("backup_diff"), "what has changed between two of them"),
     "get": (_main_of("backup_get"), "bring a file or folder out of one"),
     "verify": (_main_of("backup_verify"), "are they as they were made? What is damaged is repaired"),
+    "offsite": (_main_of("backup_offsite"), "send the newest good snapshot to the repository of backup_offsite"),
 }
 
 
