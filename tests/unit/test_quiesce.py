@@ -13,6 +13,7 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -177,15 +178,15 @@ def test_what_docker_stops_only_after_the_run_was_killed_is_started_again(
             time.sleep(0.01)
         os.killpg(process.pid, signal.SIGKILL)
     assert machine.state == "running"
-    settled, sleep = [], time.sleep
+    settled = []
 
     def settle(seconds: float) -> None:
         settled.append(seconds)
         (machine.folder / "go").touch()
         while machine.state != "stopped":
-            sleep(0.01)
+            time.sleep(0.01)
 
-    monkeypatch.setattr(time, "sleep", settle)
+    monkeypatch.setattr(quiesce, "time", SimpleNamespace(sleep=settle))  # subprocess sleeps as well
     assert quiesce.resume_left(machine.notes) == []
     assert settled == [3], "the time that the container may take to stop, and some more"
     assert (machine.state, machine.noted) == ("running", [])
