@@ -202,7 +202,7 @@ class Capture:
 
     def _read_all(self, look: _Look, made: Manifest, check_time: Callable[[], object]) -> Index:
         """Copy what is to be read. ``made``: what the copy had. Where that is cut off, what was copied counts the next
-        time; without the rest it is no content."""
+        time, and the index still has the rest as to be read."""
         read: dict[str, Seen | None] = dict.fromkeys(look.gone)
         try:
             for name, live in look.unread.items():
@@ -211,8 +211,7 @@ class Capture:
                     self._drop([name])
         except (JobFailed, OSError):
             with suppress(OSError):
-                never = look.unread.keys() - read.keys() - made.sums.keys()
-                self._write(look.folders, look.looks, made, {**read, **dict.fromkeys(never)}, whole=False)
+                self._write(look.folders, look.looks, made, read)
             raise
         return self._write(look.folders, look.looks, made, read)
 
@@ -222,13 +221,11 @@ class Capture:
         looks: Mapping[str, str],
         made: Manifest,
         read: Mapping[str, Seen | None],
-        whole: bool = True,
     ) -> Index:
         """Write manifest and index of the copy, with files as they were read."""
         made = renewed(made, read)
         made.write(self.tree)
-        content = made.content if whole else ""
-        index = Index(self._choice, content, len(made.sums), made.bytes, noted(folders, looks, read))
+        index = Index(self._choice, made.content, len(made.sums), made.bytes, noted(folders, looks, read))
         index.store(self.index)
         return index
 
