@@ -1,7 +1,8 @@
 """PC-A dies, PC-B serves with Joe's memory, PC-A returns, Joe goes home.
 
 What he must not forget on either way: a page of notes, a chat, a job that he was given, and how far he has read the
-channel. The tests build on each other, in this order.
+channel. PC-A comes back with files older than PC-B's, with one that only it has, and with one that both have changed.
+The tests build on each other, in this order.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ LINE = "Joe's aunt keeps eleven geese."
 AWAY = "Written away from home."
 LAST_WORDS = "The key is under the ninth goose."  # written after the last sync, on the machine that dies
 NOTES, LAST_PAGE = "workspace/MEMORY.md", "workspace/memory/last-words.md"
+PLAN = "workspace/plan.md"  # both change the same line of it
 JOB = "feed-the-geese"
 SAID_AT_HOME, SAID_AWAY = "My aunt keeps eleven geese.", "And three ducks since today."
 ANSWER_SECONDS = 120  # without a model he says so, but looks for one first
@@ -98,6 +100,7 @@ def test_joe_is_told_something_and_given_a_job(pair: Pair, pc_a: Node) -> None:
     daily = ("--cron", "0 7 * * *", "--session", "main", "--system-event", "Feed the geese.")
     pc_a.openclaw("cron", "add", "--name", JOB, *daily, "--json")
     append(pc_a, LINE)
+    pc_a.put(PLAN, "Buy a goose.\n")
     assert said(pc_a).count(SAID_AT_HOME) == 1
 
 
@@ -114,6 +117,7 @@ def test_the_standby_takes_over_when_the_primary_dies_in_the_midst_of_a_sync(
 ) -> None:
     sync = ("docker", "exec", "pc-b", "runuser", "-u", pc_b.user, "--", "/usr/local/bin/dualjoe", "sync", "--now")
     pc_a.put(LAST_PAGE, f"{LAST_WORDS}\n")
+    pc_a.put(PLAN, "Buy two geese.\n")
     with pc_a.before_rrsync(HANG), subprocess.Popen(sync, stderr=subprocess.DEVNULL) as hanging:
         wait_until(lambda: bool(pc_b.root(f"ls -d {ROOT}/stage", check=False)), "PC-B waits for PC-A's files", 30)
         told.at, told.answers = time.time(), len(pair.joe_says())
@@ -151,6 +155,7 @@ def test_joe_remembers_away_from_home(pair: Pair, pc_b: Node) -> None:
     assert JOB in jobs(pc_b)
     assert pair.ask_joe(SAID_AWAY, ANSWER_SECONDS)
     append(pc_b, AWAY)
+    pc_b.put(PLAN, "Buy a duck.\n")
 
 
 def test_joe_goes_home_when_the_primary_is_back(pair: Pair, pc_a: Node, pc_b: Node, told: Told) -> None:
@@ -175,6 +180,17 @@ def test_what_nobody_had_fetched_from_the_dead_machine_comes_back_with_it(pc_a: 
     """Merged into what Joe has written since, between the grant and his start."""
     assert pc_a.get(LAST_PAGE) == f"{LAST_WORDS}\n"
     assert pc_a.names("divergent"), "and the memory that it had is kept as it was"
+
+
+def test_of_what_both_have_changed_the_newer_stays_and_a_person_is_told(pair: Pair, pc_a: Node) -> None:
+    assert pc_a.get(PLAN) == "Buy a duck.\n"
+    (kept,) = pc_a.root(f"grep -l {PLAN} {ROOT}/divergent/*/meta.json").splitlines()
+    kept = kept.removesuffix("/meta.json")
+    assert pc_a.root(f"cat {kept}/{PLAN}") == "Buy two geese.\n"
+    text = f"written on both nodes, and a person must decide: {PLAN}"
+    wait_until(lambda: any(text in alert for alert in pair.alerts()), "an alert names the file", 60)
+    pc_a.run("/usr/local/bin/dualjoe", "memory", "divergence", "resolve", kept.rpartition("/")[2], "--take", "live")
+    wait_until(lambda: pc_a.result("memory-divergence")["result"] == "ok", "nobody is asked any more", 10)
 
 
 def test_never_did_two_gateways_run(sampler: Sampler) -> None:

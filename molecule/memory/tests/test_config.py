@@ -182,6 +182,26 @@ def test_what_joe_sets_himself_travels_and_survives_site_yml(pair: Pair) -> None
     assert "Europe/Vienna" in read(pair, "pc-a")
 
 
+@pytest.mark.usefixtures("_nobody_moves")
+def test_a_file_that_it_includes_is_looked_at_with_it(pair: Pair, good: str) -> None:
+    """By our rules and by OpenClaw's; the gateway takes it up."""
+    tree = json.loads(good)
+    part = f"{STATE}/parts/channels.json5"
+    write(pair, "pc-a", json.dumps({**tree, "channels": {"$include": "./parts/channels.json5"}}))
+    command = ("/usr/local/bin/dualjoe", "config", "check")
+    assert "which is missing" in as_joe(pair, "pc-a", *command, check=False)
+    for token in (tree["channels"]["telegram"]["botToken"], "placeholder-kept"):
+        channels = {"telegram": {**tree["channels"]["telegram"], "botToken": token}}
+        script = f'mkdir -p {STATE}/parts && printf %s "$1" > {part}'
+        as_joe(pair, "pc-a", "sh", "-c", script, "sh", json.dumps(channels))
+        said = as_joe(pair, "pc-a", *command, check=False)
+        assert ("channels.telegram.botToken: has a placeholder" in said) == (token == "placeholder-kept")
+    assert "withheld by the source: config" in sync(pair)
+    assert read(pair, "pc-b") == good
+    write(pair, "pc-a", good)
+    pair.on("pc-a", "rm", "-r", f"{STATE}/parts")
+
+
 def test_one_that_only_pc_a_can_use_stays_there(pair: Pair, good: str) -> None:
     """A variable that the standby does not have: it keeps what it can start with, and people are told of it."""
     tree = json.loads(good)

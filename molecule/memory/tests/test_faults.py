@@ -1,68 +1,22 @@
 """Harm to the memory, on the lab's real parts. After each: nothing good is lost, and the report says what and why.
 
-Joe is spared. The jobs of both nodes are pointed at another memory, on small disks of its own, until the tests are
-over; all else is as it was: accounts, sshd, keys, forced commands, guards, rsync. What needs no lab, as each of rsync's
-exit codes, a kill at every single step and clocks a day off, is in tests/unit/test_memory*.py.
+Joe is spared: see lab/spare.py. What comes in the midst of a run, as kills, is in test_interrupted.py.
 """
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from node import HANG, ROOT, STATE
+from node import HANG, ROOT
 from pair import wait_until
+from spare import JOB, OTHER, RUN_SECONDS, arrives, kept, live, refused, running, within
 
 if TYPE_CHECKING:
     from node import Node
     from pair import Pair
 
-OTHER = "/srv/other"
-SETTINGS = "/etc/dualjoe/memory.json"
-RUN_SECONDS = 15
 ADDRESS_OF_B = "172.31.213.12"
-JOB = "/usr/local/bin/dualjoe"
-# Of all files but the job's own notes, and but those that `find` is told to leave out.
-SUMS = "-type f ! -name meta.json ! -name .dualjoe-memory {} -print0 | sort -z | xargs -0 sha256sum | sha256sum"
-
-MOUNT = f"""
-set -e
-systemctl stop cron
-mkdir -p {OTHER}
-for place in {OTHER} {ROOT}; do
-  mount -t tmpfs -o size=64m,nr_inodes=20000,mode=0750,uid=$(id -u $1),gid=$(id -g $1) other $place
-done
-cp --archive {SETTINGS} {SETTINGS}.kept
-"""
-UNMOUNT = f"mv {SETTINGS}.kept {SETTINGS}; umount --lazy {OTHER} {ROOT}; systemctl start cron"
-POINT = f"""
-import json
-from pathlib import Path
-path = Path("{SETTINGS}")
-settings = json.loads(path.read_text().replace("{STATE}", "{OTHER}"))
-settings["sets"] = [each for each in settings["sets"] if not each.get("checked")]
-path.write_text(json.dumps(settings | {{"run_seconds": {RUN_SECONDS}}}))
-"""
-MAKE = """
-import os, sqlite3
-for folder in ("workspace/memory", "agents/main/memory", "state"):
-    os.makedirs(folder)
-files = {f"workspace/memory/n{number:03}.md": "x\\n" for number in range(200)}
-files |= {f"agents/main/memory/{number}.md": "x\\n" for number in range(5)}
-files |= {"workspace/MEMORY.md": "# Joe remembers\\n" + "- Ada's aunt keeps eleven geese.\\n" * 40}
-for name, text in files.items():
-    with open(name, "w") as file:
-        file.write(text)
-database = sqlite3.connect("state/joe.sqlite")
-database.execute("CREATE TABLE geese (name TEXT PRIMARY KEY, eggs INTEGER)")
-database.executemany("INSERT INTO geese VALUES (?, ?)", [(f"goose {number}", 1) for number in range(1000)])
-database.commit()
-database.close()
-"""
 # A writer moves eggs to and fro, in a write-ahead log; in each copy there must be a thousand.
 CAPTURE = f"""
 import os, sqlite3, subprocess, sys
@@ -109,86 +63,6 @@ with open(sys.argv[1], "r+b") as file:
     file.write(b"o")
 os.utime(sys.argv[1], ns=(status.st_atime_ns, status.st_mtime_ns))
 """
-
-
-@pytest.fixture(scope="module")
-def nodes(pc_a: Node, pc_b: Node) -> Iterator[tuple[Node, Node]]:
-    """Both nodes, whose memory jobs have another memory."""
-    both = (pc_a, pc_b)
-    try:
-        for node in both:
-            node.pair.on(node.name, "sh", "-c", MOUNT, "sh", node.user)
-            node.pair.on(node.name, "python3", "-c", POINT)
-        yield replace(pc_a, state=OTHER), replace(pc_b, state=OTHER)
-    finally:
-        for node in both:
-            node.root(UNMOUNT)
-
-
-@pytest.fixture
-def a(nodes: tuple[Node, Node]) -> Node:
-    return nodes[0]
-
-
-@pytest.fixture
-def b(nodes: tuple[Node, Node]) -> Node:
-    return nodes[1]
-
-
-@pytest.fixture(autouse=True)
-def _good(a: Node, b: Node) -> None:
-    """PC-A has good memory, and so has PC-B."""
-    a.root(f"find {OTHER} -mindepth 1 -delete; rm -rf {ROOT}/export")
-    a.run("sh", "-ec", f"cd {OTHER}; touch .dualjoe-memory; exec python3 -", told=MAKE)
-    b.put(".dualjoe-memory", "")
-    result = b.sync("--accept-losses")
-    assert result["result"] == "ok", result
-    assert same(a, b)
-
-
-def within(node: Node, script: str) -> str:
-    """Run a shell script as the gateway's account, in the live memory. Returns what it printed."""
-    return node.run("sh", "-ec", f"cd {OTHER}\n{script}").stdout
-
-
-def kept(b: Node) -> str:
-    """What must not be lost: which generation is the last good one, what it has, and what is live."""
-    return b.root(
-        f"readlink {ROOT}/current; for tree in {ROOT}/current {OTHER}; do cd $tree && find . {SUMS.format('')}; done"
-    )
-
-
-def same(a: Node, b: Node) -> bool:
-    """Whether both have the same live files; a copy of a database is another file."""
-    asked = f"cd {OTHER} && find . " + SUMS.format("! -name '*.sqlite*'")
-    return a.root(asked) == b.root(asked)
-
-
-def refused(b: Node, *says: str) -> dict[str, Any]:
-    """A run that must fail, for a reason that it tells, and lose nothing. Returns its result."""
-    before = kept(b)
-    result = b.sync()
-    assert result["result"] == "failed", result
-    assert [part for part in says if part not in result["message"]] == [], result["message"]
-    assert kept(b) == before
-    return result
-
-
-def arrives(a: Node, b: Node) -> dict[str, Any]:
-    """A run that must bring everything. Returns its result."""
-    result = b.sync()
-    assert result["result"] == "ok", result
-    assert same(a, b)
-    return result
-
-
-@contextmanager
-def running(b: Node) -> Iterator[subprocess.Popen[str]]:
-    """A run that has begun to fetch, and hangs."""
-    command = ("docker", "exec", b.name, "runuser", "-u", b.user, "--", JOB, "sync")
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as job:
-        wait_until(lambda: bool(b.root(f"ls -d {ROOT}/stage", check=False)), "PC-B has begun to fetch", 10)
-        yield job
 
 
 def test_a_person_is_told_of_bad_memory_and_when_it_is_over(pair: Pair, a: Node, b: Node) -> None:
@@ -370,13 +244,12 @@ def test_a_disk_that_is_full(a: Node, b: Node, place: str, what: str) -> None:
         b.root(f"cat /dev/zero > {place}/filler || true")
     else:
         b.pair.on(b.name, "python3", "-c", FILL_INODES, place)
-    live = f"cd {OTHER}; find workspace agents state {SUMS.format('')}"
-    before = b.root(live)
+    before = live(b)
     try:
         result = b.sync()
         assert (result["result"], "No space left on device" in result["message"]) == ("failed", True), result
         assert ("not published" in result["message"]) == (place == OTHER)
-        assert b.root(live) == before
+        assert live(b) == before
     finally:
         b.root(f"find {place} -maxdepth 1 -name 'filler*' -delete")
     arrives(a, b)
