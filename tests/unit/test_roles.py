@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,6 +81,14 @@ def test_argument_specs_repeat_the_defaults_that_are_plain_values(role: Path) ->
     told = {key: option["default"] for key, option in spec_of(role).items() if "default" in option}
     plain = {key for key in told if "{{" not in str(defaults.get(key))}
     assert {key: told[key] for key in plain} == {key: defaults.get(key) for key in plain}
+
+
+@each_role
+def test_argument_specs_take_the_plain_defaults(role: Path) -> None:
+    """What is left as it is must pass, suboptions included."""
+    plain = {key: value for key, value in defaults_of(role).items() if key[0] != "_" and "{{" not in str(value)}
+    result = ArgumentSpecValidator({key: spec_of(role)[key] for key in plain}).validate(plain)
+    assert result.error_messages == []
 
 
 @each_role
