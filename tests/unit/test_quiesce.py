@@ -174,7 +174,7 @@ def test_what_docker_stops_only_after_the_run_was_killed_is_started_again(
     (machine.folder / "slow").touch()
     argv = [sys.executable, "-c", RUN, "stop", str(machine.notes)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, start_new_session=True) as process:
-        while not (machine.folder / "calls").exists() or "stop box" not in machine.calls:
+        while not (machine.folder / "asked").exists():
             time.sleep(0.01)
         os.killpg(process.pid, signal.SIGKILL)
     assert machine.state == "running"
