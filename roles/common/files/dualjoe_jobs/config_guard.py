@@ -35,6 +35,7 @@ ROOT = Path("/var/lib/dualjoe/config")
 _MOST_BYTES = 8 << 20
 _MOST_INCLUDED = 1000  # files, counted as often as they are included
 _MOST_CHARACTERS = 300
+_END_CHARACTERS = 40
 _REPLACED = 10  # configurations that were put aside
 _REMEMBERED = 50  # contents that the command was asked about
 _ASK_AGAIN_SECONDS = 900.0  # after it has given no answer
@@ -56,9 +57,16 @@ class Verdict:
 
     def summary(self) -> str:
         """The first reasons, in one line; short, as it goes into the guard's answers."""
-        first = [one if len(one) <= _MOST_CHARACTERS else f"{one[:_MOST_CHARACTERS]}..." for one in self.reasons[:3]]
+        first = [_shortened(one) for one in self.reasons[:3]]
         more = f" and {len(self.reasons) - 3} more" if len(self.reasons) > 3 else ""
         return "; ".join(first) + more
+
+
+def _shortened(reason: str) -> str:
+    """Without some of its middle where it is long: its end names the rule."""
+    if len(reason) <= _MOST_CHARACTERS:
+        return reason
+    return f"{reason[: _MOST_CHARACTERS - _END_CHARACTERS]}...{reason[-_END_CHARACTERS:]}"
 
 
 class Included:
