@@ -2,8 +2,8 @@
 
 After each the last good generation is what it was, the report says what and why, and the next run is good. Joe is
 spared: see lab/spare.py. rsync's exit code 25 cannot come: it says that --max-delete was reached, and the jobs delete
-nothing by rsync; they fetch into an empty stage. 30, rsync's own time-out, is in the unit tests only: here the run's time
-was always over first, whether the far side was stopped or never said a word.
+nothing by rsync; they fetch into an empty stage. 30, rsync's own time-out, is in the unit tests only: here the run's
+time was always over first, whether the far side was stopped or never said a word.
 """
 
 from __future__ import annotations
