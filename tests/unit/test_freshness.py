@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dualjoe import alerts, boot, freshness, job_results, sightings
+from dualjoe import alerts, boot, freshness, job_results, sightings, wire
 from dualjoe.freshness import Job
 from dualjoe.pair import Decision, Pause, Record, Sighting
 from dualjoe_jobs import job, locks
@@ -316,3 +316,21 @@ def test_warnings_that_make_no_sense_are_none(nonsense: Any) -> None:
 def test_a_run_leaves_its_warnings(node: Node) -> None:
     node.run(Outcome("ok", "3 files", "2026-11-24T06:00:00Z", warnings={"dropped": "less than before"}))
     assert job_results.read(node.results)["memory-sync"]["warnings"] == {"dropped": "less than before"}
+
+
+@pytest.mark.parametrize("text", ["x" * 70_000, "\U0001f986" * 6_000, "\udcff" * 20_000])
+def test_a_long_result_does_not_make_a_machine_silent(node: Node, text: str) -> None:
+    """A probe is one line. What a result tells may come from another machine, or be names that a container chose."""
+    warnings = dict.fromkeys(("dropped", "unsteady", "uncovered-containers", "uncovered-volumes"), text)
+    node.run(Outcome("ok", text, "2026-11-24T06:00:00Z", warnings=warnings))
+    told = job_results.read(node.results)
+    assert len(json.dumps(told)) < wire.MAX_LINE_BYTES / 15
+    assert told["memory-sync"]["result"] == "ok"
+    assert told["memory-sync"]["message"][:30] == text[:30]
+    assert set(told["memory-sync"]["warnings"]) == set(warnings)
+
+
+def test_a_result_that_cannot_be_made_short_is_told_as_such(node: Node) -> None:
+    (node.results / "memory-sync.json").write_text(json.dumps({"result": "ok", "more": list(range(10_000))}))
+    told = job_results.read(node.results)["memory-sync"]
+    assert (told["result"], "is too long" in told["message"]) == ("unreadable", True)
