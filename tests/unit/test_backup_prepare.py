@@ -177,6 +177,28 @@ def test_one_that_was_never_saved_is_named_and_has_no_part(t440: T440) -> None:
     assert not (t440.export / "blog").exists()
 
 
+def test_whatever_a_container_s_data_provoke_the_others_are_saved(t440: T440) -> None:
+    """Python tells of a loop of links by a RuntimeError, before 3.13."""
+    (t440.volumes / "blog/loop").symlink_to("loop")
+    reply = t440.prepare({**BLOG, "path": "/srv/loop"}, WEB)
+    assert reply["failed"].keys() == {"blog"}
+    assert t440.catalog("web")
+
+
+def test_a_part_whose_index_cannot_be_kept_is_no_part(t440: T440, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, tries = Path.replace, []
+
+    def full(path: Path, target: Path) -> Path:
+        if path.name == ".new" and len(tries) < 1:
+            tries.append(1)
+            raise OSError(28, "No space left on device")
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    assert t440.prepare(BLOG, WEB)["failed"].keys() == {"blog"}
+    assert t440.snapshot["containers"].keys() == {"web"}
+
+
 @pytest.mark.parametrize("trouble", ["empty", "no volume", "not there", "no compose file"])
 def test_what_fails_says_why(trouble: str, t440: T440) -> None:
     item: dict[str, Any] = dict(BLOG)

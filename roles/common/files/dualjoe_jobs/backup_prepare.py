@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dualjoe import catalog, wire
+from dualjoe import wire
 
 from . import export, locks, quiesce
 from .backup_hooks import HOOKS
@@ -125,9 +125,10 @@ def _save_all(settings: Settings, tree: Path, indexes: Path, run: Run, notes: Pa
         container = Container(name, item, time.monotonic() + settings.hook_seconds, run)
         began = utc_now()
         try:
-            parts[name] = {**part.save(container, settings.images), "captured_at": began}
-            part.index.replace(indexes / _sum(parts[name]))
-        except (HookFailed, OSError, ValueError, KeyError, TypeError, catalog.CatalogError) as error:
+            saved = {**part.save(container, settings.images), "captured_at": began}
+            part.index.replace(indexes / _sum(saved))
+            parts[name] = saved
+        except Exception as error:  # noqa: BLE001 whatever a container's data provoke, the others are saved
             failed[name] = str(error) if isinstance(error, (HookFailed, OSError)) else repr(error)
             shutil.rmtree(part.folder, ignore_errors=True)
             if last and _share_part(part):
