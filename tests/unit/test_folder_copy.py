@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import shutil
 import socket
+import stat
+import subprocess
 import threading
 import time
 from io import BytesIO
@@ -115,6 +118,16 @@ def test_owners_and_devices_are_listed(exports: Exports) -> None:
     found = exports.copy()
     assert (found["file"].uid, found["file"].gid) == (1234, 5678)
     assert (found["null"].type, found["null"].device) == ("character", (1, 3))
+
+
+@needs_root
+def test_a_device_without_numbers_is_one_as_well(exports: Exports) -> None:
+    """overlayfs leaves them for what was removed: a volume of a Docker in a container is full of them."""
+    try:
+        os.mknod(exports.volume / "removed", 0o20000, os.makedev(0, 0))
+    except PermissionError:
+        pytest.skip("no devices can be made here")
+    assert exports.copy()["removed"].device == (0, 0)
 
 
 def test_attributes_are_listed(exports: Exports) -> None:
@@ -320,6 +333,54 @@ def test_a_folder_that_becomes_a_link_is_not_followed(exports: Exports, monkeypa
 
     monkeypatch.setattr(os, "stat", swap)
     assert list(exports.copy()) == [""]
+
+
+def test_a_file_that_becomes_another_thing_is_not_opened(exports: Exports, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between looking at it and opening it. Opening a device, as root, does something."""
+    exports.write("file", "x")
+    real_stat, real_open = os.stat, os.open
+
+    def swap(path: str, **options: object) -> os.stat_result:
+        status = real_stat(path, **options)  # type: ignore[arg-type]
+        if path == "file":
+            (exports.volume / "file").unlink()
+            os.mkfifo(exports.volume / "file")
+        return status
+
+    def watch(path: str, flags: int, *arguments: int, **options: int) -> int:
+        descriptor = real_open(path, flags, *arguments, **options)
+        assert flags & os.O_PATH or not stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+        return descriptor
+
+    monkeypatch.setattr(os, "stat", swap)
+    monkeypatch.setattr(os, "open", watch)
+    assert list(exports.copy()) == [""]
+
+
+def test_a_file_that_comes_in_pieces_comes_whole(exports: Exports, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some file systems (FUSE) give less than they are asked for."""
+    content = os.urandom(5000)
+    exports.write("file", content)
+    real = os.read
+    monkeypatch.setattr(os, "read", lambda descriptor, most: real(descriptor, min(most, 1000)))
+    found = exports.copy()["file"]
+    assert (found.size, exports.file("file").read_bytes()) == (len(content), content)
+
+
+@pytest.mark.parametrize(("levels", "name"), [(1200, "d"), (30, "d" * 200)])
+def test_what_lies_too_deep_fails_and_can_be_removed(levels: int, name: str, exports: Exports) -> None:
+    """An export that cannot be removed would be the last one, of all containers."""
+    folder = os.open(exports.volume, os.O_RDONLY)
+    for _ in range(levels):
+        os.mkdir(name, dir_fd=folder)
+        below = os.open(name, os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = below
+    os.close(folder)
+    with pytest.raises(HookFailed, match="too deep"):
+        exports.copy()
+    shutil.rmtree(exports.data)
+    subprocess.run(["rm", "-rf", str(exports.volume)], check=True)  # pytest itself could not
 
 
 def test_what_cannot_be_read_fails(exports: Exports, monkeypatch: pytest.MonkeyPatch) -> None:

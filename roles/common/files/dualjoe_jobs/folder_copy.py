@@ -35,7 +35,7 @@ _HOLE_BYTES = 1 << 16
 _ZEROS = bytes(_HOLE_BYTES)
 _TIMES = (1 << 63) - 1
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO})  # or another thing now
 _KEPT_ATTRIBUTES = ("security.capability", "system.posix_acl_access", "system.posix_acl_default")
@@ -43,6 +43,10 @@ _TYPES = {stat.S_IFIFO: "fifo", stat.S_IFSOCK: "socket", stat.S_IFCHR: "characte
 _NONE = -1
 _UNKNOWN = b"-"
 _TOLD = 20  # names
+_TOLD_CHARACTERS = 200
+# What lies deeper could not be removed again, or fetched; no program meets such a path unless it means to.
+_MOST_LEVELS = 300
+_MOST_PATH_BYTES = 3500
 
 
 class _Before:
@@ -143,6 +147,8 @@ class FolderCopy:
         """Copy what is called ``called`` at the source; a folder goes on the stack. False when it went away."""
         path = level.path + name
         self.check_time()
+        if len(stack) > _MOST_LEVELS or len(level.key) + len(os.fsencode(name)) > _MOST_PATH_BYTES:
+            raise HookFailed(f"{path[:_TOLD_CHARACTERS]}...: it lies too deep to be saved; move it, or exclude it")
         try:
             status = os.stat(called, dir_fd=level.source, follow_symlinks=False)
             kind = stat.S_IFMT(status.st_mode)
@@ -155,7 +161,8 @@ class FolderCopy:
             elif kind == stat.S_IFLNK:
                 self._write(_entry(path, "symlink", status, target=os.readlink(called, dir_fd=level.source)))
             elif kind in _TYPES:
-                device = (os.major(status.st_rdev), os.minor(status.st_rdev)) if status.st_rdev else None
+                is_device = kind in (stat.S_IFCHR, stat.S_IFBLK)  # 0:0 is one as well: what overlayfs calls removed
+                device = (os.major(status.st_rdev), os.minor(status.st_rdev)) if is_device else None
                 self._write(_entry(path, _TYPES[kind], status, device=device))
         except OSError as error:
             if error.errno in _GONE:
@@ -224,11 +231,9 @@ class FolderCopy:
         """Copy a file. What is written to all the time is kept as it was read last. Returns what it was then."""
         for _ in range(_TRIES):
             began = time.time_ns()
-            source = os.open(called, _FILE, dir_fd=level.source)
+            source = _open_file(called, level.source)
             try:
                 status = os.fstat(source)
-                if not stat.S_ISREG(status.st_mode):
-                    raise OSError(errno.ENOENT, "it is no file any more")
                 size, sha, sparse = self._bytes(source, level.target, name, status)
                 attributes = _attributes(source)
                 steady = _stamp(os.fstat(source)) == _stamp(status)
@@ -261,7 +266,7 @@ class FolderCopy:
                 else:
                     _write_at(new, chunk, size)
                 size += len(chunk)
-                if len(chunk) < chunk_bytes:  # the end
+                if len(chunk) < chunk_bytes and size >= status.st_size:  # the end
                     break
                 self.check_time()
             if sparse:
@@ -279,6 +284,18 @@ def catalog_lines(index: Iterable[bytes]) -> Iterator[bytes]:
     """The catalog's lines, of an index's."""
     for line in index:
         yield line[line.index(b"\t") + 1 :]
+
+
+def _open_file(name: str, folder: int) -> int:
+    """Open a file to read it. What has become another thing since is not even opened: opening a device does something.
+    Raises OSError."""
+    looked = os.open(name, _LOOK, dir_fd=folder)
+    try:
+        if not stat.S_ISREG(os.fstat(looked).st_mode):
+            raise OSError(errno.ENOENT, "it is no file any more")
+        return os.open(f"/proc/self/fd/{looked}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(looked)
 
 
 def _open(folder: Path) -> int:
