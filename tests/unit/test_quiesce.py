@@ -151,7 +151,37 @@ def test_after_a_run_that_was_killed_it_is_let_go_on(
         assert machine.state == state
         assert quiesce.resume_left(machine.notes) == []
     assert (machine.state, machine.noted) == ("running", [])
-    assert "box: its backup had ended without letting it go on" in capfd.readouterr().out
+    assert "box: its backup had ended without letting it go on" in capfd.readouterr().err
+
+
+def test_a_run_s_own_output_is_left_to_its_reply(machine: Machine, capfd: pytest.CaptureFixture[str]) -> None:
+    """A run lets go on first what an earlier one left, and the puller reads one line."""
+    with machine.run("pause") as process:
+        process.kill()
+        process.wait()
+        assert quiesce.resume_left(machine.notes) == []
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize(("way", "state"), WAYS[:2])
+def test_one_that_an_earlier_run_left_is_not_taken_for_one_that_does_not_run(
+    way: str, state: str, machine: Machine
+) -> None:
+    """The service may let it go on in the midst of the copy; and nobody would hear that it does not."""
+    with machine.run(way) as process:
+        process.kill()
+        process.wait()
+    with pytest.raises(HookFailed, match="earlier backup"), quiesce.quiesced(machine.box(quiesce=way), machine.notes):
+        raise AssertionError("it was copied")
+    assert (machine.state, machine.noted) == (state, ["box"])
+
+
+@pytest.mark.parametrize(("way", "state"), WAYS[:2])
+def test_a_copy_of_one_that_went_on_meanwhile_does_not_count(way: str, state: str, machine: Machine) -> None:
+    """As after dockerd was killed: it starts what was paused."""
+    with pytest.raises(HookFailed, match="somebody"), quiesce.quiesced(machine.box(quiesce=way), machine.notes):
+        machine.state = "running"
+    assert (machine.state, machine.noted) == ("running", [])
 
 
 def test_the_service_stays_until_it_goes_on(machine: Machine) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -75,6 +76,13 @@ class Note:
         time.sleep(self.settle_seconds)
         self.go_on(run)
 
+    def is_kept(self, run: Run) -> bool:
+        """Whether the container still holds still, as far as Docker knows. Raises HookFailed."""
+        if self.way == "command":
+            return True
+        state = self._state(run)
+        return bool(state["Paused"] if self.way == "pause" else not state["Running"])
+
     def _state(self, run: Run) -> dict[str, Any]:
         try:
             state: dict[str, Any] = json.loads(
@@ -94,6 +102,12 @@ def quiesced(container: Container, notes: Path = NOTES) -> Iterator[None]:
     """
     way = container.text("quiesce", "none")
     state = container.facts["State"]
+    path = notes / container.name
+    if path.exists():
+        raise HookFailed(
+            "an earlier backup has not let it go on yet, and what does so may at any time:"
+            " journalctl -u dualjoe-backup-resume says why"
+        )
     if way == "none" or not state["Running"] or state["Paused"]:
         yield
         return
@@ -108,7 +122,6 @@ def quiesced(container: Container, notes: Path = NOTES) -> Iterator[None]:
         tuple(container.words("resume_command")),
         container.text("unix_user", "root"),
     )
-    path = notes / container.name
     held = _write(path, note)
     try:
         done = False
@@ -118,6 +131,8 @@ def quiesced(container: Container, notes: Path = NOTES) -> Iterator[None]:
             yield
             if not path.exists():
                 raise HookFailed("it was let go on before its copy was done: that took too long")
+            if not note.is_kept(container.run):
+                raise HookFailed("somebody, or Docker when it was started anew, let it go on before its copy was done")
         finally:
             (note.go_on if done else note.go_on_for_certain)(container.run)
             _forget(path)  # when it does not go on, the note stays for dualjoe-backup-resume
@@ -170,7 +185,8 @@ def resume_left(notes: Path = NOTES, run: Run = run_program) -> list[str]:
                     continue
                 note.go_on_for_certain(run)
                 _forget(path)
-                print(f"{path.name}: its backup had ended without letting it go on; now it does", flush=True)
+                told = f"{path.name}: its backup had ended without letting it go on; now it does"
+                print(told, file=sys.stderr, flush=True)  # a run's own output is its reply
             except (HookFailed, ValueError, TypeError, LookupError) as error:
                 failed.append(f"{path.name}: {error}")
             finally:
@@ -184,7 +200,7 @@ def watch(notes: Path = NOTES) -> int:
     while any(notes.glob("[!.]*")):
         failed = resume_left(notes)
         if failed != told:
-            print("\n".join(failed), flush=True)
+            print("\n".join(failed), file=sys.stderr, flush=True)
         told = failed
         time.sleep(_RETRY_SECONDS if failed else _LOOK_SECONDS)
     return 0
