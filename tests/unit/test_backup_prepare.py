@@ -230,6 +230,26 @@ def test_when_nothing_can_be_saved_the_last_export_stays(t440: T440) -> None:
     assert sorted(path.name for path in t440.source.iterdir()) == ["backup", "index"]
 
 
+@pytest.mark.parametrize("trouble", ["down", "no answer"])
+def test_a_docker_that_does_not_say_what_there_is_is_named(trouble: str, t440: T440) -> None:
+    """Before anything is held still. That no container is forgotten is a part of the backup."""
+    asked = []
+
+    def run(argv: Sequence[str], output: Path | None, seconds: float) -> str:
+        asked.append(argv[1:3])
+        if argv[1:3] == ["volume", "ls"]:
+            if trouble == "no answer":
+                return "{"
+            raise HookFailed("docker ended with 1: Cannot connect to the Docker daemon")
+        return t440.run(argv, output, seconds)
+
+    group = grp.getgrgid(os.getegid()).gr_name
+    with pytest.raises(ExportFailed, match="Docker does not say what there is"):
+        prepare(Settings(t440.export, group, 30, [WEB]), run, t440.source / "quiesced")
+    assert asked[-1] == ["volume", "ls"]
+    assert [path.name for path in t440.source.iterdir()] == ["index"]
+
+
 def test_a_full_disk_leaves_the_last_export(t440: T440, monkeypatch: pytest.MonkeyPatch) -> None:
     t440.prepare(WEB)
     before = t440.snapshot

@@ -377,10 +377,12 @@ def test_what_lies_too_deep_fails_and_can_be_removed(levels: int, name: str, exp
         os.close(folder)
         folder = below
     os.close(folder)
-    with pytest.raises(HookFailed, match="too deep"):
-        exports.copy()
-    shutil.rmtree(exports.data)
-    subprocess.run(["rm", "-rf", str(exports.volume)], check=True)  # pytest itself could not
+    try:
+        with pytest.raises(HookFailed, match="too deep"):
+            exports.copy()
+        shutil.rmtree(exports.data)
+    finally:  # pytest itself could not
+        subprocess.run(["rm", "-rf", str(exports.volume), str(exports.data)], check=True)
 
 
 def test_what_cannot_be_read_fails(exports: Exports, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,6 +115,10 @@ def _check_folder(parent: Path) -> None:
 def _save_all(settings: Settings, tree: Path, indexes: Path, run: Run, notes: Path) -> dict[str, Any]:
     """Save each container, also after one that failed. Returns what snapshot.json says; raises ExportFailed."""
     captured_at = utc_now()
+    try:
+        uncovered = find_uncovered(settings.containers, settings.ignore, run)
+    except (HookFailed, ValueError, LookupError, TypeError) as error:
+        raise ExportFailed(f"Docker does not say what there is: {error}") from error
     before = _last(settings.export)
     parts: dict[str, Any] = {}
     failed: dict[str, str] = {}
@@ -140,7 +144,7 @@ def _save_all(settings: Settings, tree: Path, indexes: Path, run: Run, notes: Pa
         "captured_at": captured_at,
         "containers": parts,
         "failed": failed,
-        "uncovered": find_uncovered(settings.containers, settings.ignore, run),
+        "uncovered": uncovered,
     }
 
 
