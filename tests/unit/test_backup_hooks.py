@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import struct
 import subprocess
 import threading
 import time
 from contextlib import closing
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from dualjoe import databases
 from dualjoe_jobs.backup_hooks import HOOKS
-from dualjoe_jobs.container import Container, HookFailed, Saved, run_program
+from dualjoe_jobs.container import Container, HookFailed, Place, Saved, run_program
 from dualjoe_jobs.hooks_databases import check_rdb
+from dualjoe_jobs.sealed_sqlite import copy_all
 from dualjoe_jobs.sqlite_copy import copy_sqlite
 
 if TYPE_CHECKING:
@@ -343,6 +345,53 @@ def test_what_is_no_sound_database_fails(content: bytes, says: str, volume: Path
     docker = Docker({}, {"/data": volume})
     with pytest.raises(HookFailed, match=says):
         save("sqlite", container(docker, path="/data/notes.sqlite"), target)
+
+
+def journal_of_two(database: Path, other: Path) -> bytes:
+    """A journal as a crash in a transaction over two databases leaves it: ``other`` is the file that told of both, and
+    who rolls the journal back removes it (https://www.sqlite.org/fileformat.html, "The Rollback Journal")."""
+    magic = bytes.fromhex("d9d505f920a163d7")
+    name, page = os.fsencode(other), 4096
+    head = magic + struct.pack(">5I", 0, 0, database.stat().st_size // page, 512, page)
+    end = struct.pack(">I", 0x40000000 // page + 1) + name + struct.pack(">2I", len(name), sum(name)) + magic
+    return head.ljust(512, b"\0") + end
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can do what the container's programs cannot")
+def test_a_journal_that_a_container_has_made_removes_nothing_of_the_machine(
+    tmp_path: Path, volume: Path, target: Path
+) -> None:
+    with closing(sqlite3.connect(volume / "notes.sqlite")) as database:
+        database.execute("CREATE TABLE note (body TEXT)")
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (volume / "notes.sqlite-journal").write_bytes(journal_of_two(volume / "notes.sqlite", victim))
+    save("sqlite", container(Docker({}, {"/data": volume}), path="/data"), target)
+    assert victim.read_text() == "precious"
+    assert not (volume / "notes.sqlite-journal").exists(), "it was rolled back: it counts as one"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can do what the container's programs cannot")
+def test_a_link_to_a_database_of_the_machine_leads_to_none(tmp_path: Path, volume: Path, target: Path) -> None:
+    """Made between the look at where the path leads and the copy."""
+    make_database(tmp_path / "secret.sqlite").close()
+    (volume / "notes.sqlite").symlink_to(tmp_path / "secret.sqlite")
+    place = Place(volume, PurePosixPath("notes.sqlite"))
+    assert copy_all(place, "notes.sqlite", target, 30) == (False, [])
+    assert list(target.iterdir()) == []
+
+
+def test_a_database_that_is_bound_into_the_container_by_itself_is_saved(tmp_path: Path, target: Path) -> None:
+    make_database(tmp_path / "notes.sqlite").close()
+    box = container(Docker({}, {"/data/app.sqlite": tmp_path / "notes.sqlite"}), path="/data/app.sqlite")
+    assert save("sqlite", box, target) == ["app.sqlite"]
+
+
+def test_time_that_is_up_ends_the_copy_of_a_database(volume: Path, target: Path) -> None:
+    make_database(volume / "notes.sqlite", 50_000).close()
+    place = Place(volume, PurePosixPath("notes.sqlite"))
+    with pytest.raises(HookFailed, match="time is up"):
+        copy_all(place, "notes.sqlite", target, 0)
 
 
 def test_a_database_without_tables_fails(volume: Path, target: Path) -> None:

@@ -186,10 +186,11 @@ def test_whatever_a_container_s_data_provoke_the_others_are_saved(t440: T440) ->
 
 
 def test_a_part_whose_index_cannot_be_kept_is_no_part(t440: T440, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, tries = Path.replace, []
+    real = Path.replace
+    tries: list[int] = []
 
     def full(path: Path, target: Path) -> Path:
-        if path.name == ".new" and len(tries) < 1:
+        if path.name == ".new" and not tries:
             tries.append(1)
             raise OSError(28, "No space left on device")
         return real(path, target)

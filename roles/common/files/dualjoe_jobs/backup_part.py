@@ -18,7 +18,7 @@ from dualjoe.catalog import Entry
 
 from . import manifest
 from .backup_hooks import HOOKS
-from .container import Container, HookFailed, Saved
+from .container import Container, HookFailed, Saved, Status
 from .folder_copy import FolderCopy, catalog_lines
 from .hooks_files import exclusions, folders, keep_compose
 from .manifest import Sum
@@ -101,7 +101,7 @@ class Part:
         return size, digest.hexdigest()
 
     def _lines(
-        self, above: str, copied: Mapping[str, int], owned: Mapping[str, os.stat_result], index: BinaryIO
+        self, above: str, copied: Mapping[str, int], owned: Mapping[str, Status], index: BinaryIO
     ) -> Iterator[bytes]:
         for name in sorted(os.listdir(self.data / above), key=os.fsencode):
             path = above + name
@@ -120,7 +120,7 @@ class Part:
                 self.total_bytes += size
 
 
-def _as(entry: Entry, status: os.stat_result) -> Entry:
+def _as(entry: Entry, status: Status) -> Entry:
     mode = stat.S_IMODE(status.st_mode)
     return entry._replace(mode=mode, uid=status.st_uid, gid=status.st_gid, mtime_ns=status.st_mtime_ns)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 _COMPLAINT_CHARACTERS = 300
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -47,6 +47,19 @@ def run_program(argv: Sequence[str], output: Path | None, seconds: float) -> str
     return "" if output is not None else done.stdout.decode("utf-8", "replace")
 
 
+class Status(Protocol):
+    """Of what os.stat tells, what is kept."""
+
+    @property
+    def st_mode(self) -> int: ...
+    @property
+    def st_uid(self) -> int: ...
+    @property
+    def st_gid(self) -> int: ...
+    @property
+    def st_mtime_ns(self) -> int: ...
+
+
 @dataclass(frozen=True)
 class Saved:
     """What a hook saves into ``folder``. ``places``: what goes back by being put in its place, path in the folder: path
@@ -54,7 +67,7 @@ class Saved:
 
     folder: Path
     places: dict[str, str] = field(default_factory=dict)
-    owned: dict[str, os.stat_result] = field(default_factory=dict)
+    owned: dict[str, Status] = field(default_factory=dict)
 
 
 class Place(NamedTuple):

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from dualjoe import databases
-
 from .container import Container, HookFailed, Place, Saved
-from .sqlite_copy import copy_sqlite
+from .sealed_sqlite import copy_all
 
 FILES = "files"  # the folder of hook files, in what is saved
 
@@ -20,23 +17,15 @@ def save_sqlite(container: Container, saved: Saved) -> None:
 
     Parameters: path (in the container), minimum_tables (of each database), minimum_databases.
     """
+    container.check_time()
     inside = PurePosixPath(container.text("path"))
-    place = container.on_host(str(inside)).path
-    is_one = place.is_file()
-    found = [place] if is_one else sorted(path for path in place.rglob("*") if databases.is_database(path))
-    container.at_least("minimum_databases", len(found), "SQLite databases")
-    for source in found:
-        name = inside.name if is_one else str(source.relative_to(place))
-        copy = saved.folder / name
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            copy_sqlite(source, copy, container.check_time)
-            tables = databases.check(copy, thorough=True)
-        except sqlite3.Error as error:
-            raise HookFailed(f"{source.name}: {error}") from error
-        container.at_least("minimum_tables", tables, f"tables in {source.name}")
-        saved.owned[name] = source.stat()
-        saved.places[name] = str(inside if is_one else inside / name)
+    place = container.on_host(str(inside))
+    is_one, copied = copy_all(place, inside.name, saved.folder, container.seconds_left)
+    container.at_least("minimum_databases", len(copied), "SQLite databases")
+    for copy in copied:
+        container.at_least("minimum_tables", copy.tables, f"tables in {PurePosixPath(copy.name).name}")
+        saved.owned[copy.name] = copy
+        saved.places[copy.name] = str(inside if is_one else inside / copy.name)
 
 
 def folders(container: Container) -> dict[str, tuple[Place, str]]:
