@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socketserver
 import threading
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +18,6 @@ from restore_site import SNAPSHOT, T440, Site, t440
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 __all__ = ["t440"]  # the fixture
 
@@ -93,11 +94,11 @@ def daemon(t440: T440, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     server.server_close()
 
 
-def save(t440: T440, site: Site, **facts: Any) -> None:
+def save(t440: T440, site: Site, places: dict[str, str] = {"files": "/data"}, **facts: Any) -> None:  # noqa: B006
     """A snapshot of a folder, on a node."""
     (t440.data / "saved/files").mkdir(exist_ok=True)
     (t440.data / "saved/files/one.txt").write_text("one")
-    (t440.data / "saved/places.json").write_text('{"files": "/data"}')
+    (t440.data / "saved/places.json").write_text(json.dumps(places))
     (t440.data / "container.json").write_text(json.dumps({**FACTS, **facts}))
     site.add(SNAPSHOT, {"box": ("files", t440.data)})
 
@@ -110,6 +111,8 @@ def pair(t440: T440, tmp_path: Path, daemon: Daemon) -> T440:
     save(t440, t440.site)
     save(t440, other)
     (tmp_path / "jobs").mkdir()
+    mounts = {"/etc/shop.conf": Path("/etc/hostname"), "/docker.sock": Path("/var/run/docker.sock")}
+    t440.docker.add("box", {"/data": t440.volume, **mounts})
     (t440.volume / "live").write_text("untouched")
     return t440
 
@@ -150,6 +153,30 @@ def test_the_scratch_container_is_apart(pair: T440, daemon: Daemon) -> None:
     assert body["HostConfig"]["Binds"] == ["0:/data", "/etc/hostname:/etc/shop.conf:ro", "1:/srv"]
     assert (body["Image"], body["Cmd"], body["Env"]) == ("sha256:0", ["serve"], [SECRET])
     assert not [line for line in pair.docker.commands() if SECRET in line]
+
+
+HOSTS = {"type": "bind", "source": "/etc", "destination": "/host", "rw": False}
+
+
+@pytest.mark.parametrize(
+    "mount", [HOSTS, {**HOSTS, "source": "/", "destination": "/data/x"}, {**HOSTS, "source": "/run"}]
+)
+def test_a_node_in_the_wrong_hands_gets_nothing_of_this_machine_into_a_container(
+    mount: dict[str, Any], pair: T440, daemon: Daemon
+) -> None:
+    shutil.rmtree(pair.site.root / "snapshots" / SNAPSHOT)
+    save(pair, pair.site, mounts=[*FACTS["mounts"], mount])
+    result = run(pair)[1]
+    assert f"the snapshot wants {mount['source']} of this machine at {mount['destination']}" in result["message"]
+    assert len(daemon.bodies) == 1, "only the one of the other node is made"
+
+
+@pytest.mark.parametrize("path", ["../../../../../etc/hostname", "/etc/hostname", ".."])
+def test_a_saved_file_is_one_of_the_snapshot_s(path: str, pair: T440, daemon: Daemon) -> None:
+    shutil.rmtree(pair.site.root / "snapshots" / SNAPSHOT)
+    save(pair, pair.site, places={path: "/etc/shop.conf"})
+    assert "places.json makes no sense" in run(pair)[1]["message"]
+    assert len(daemon.bodies) == 1
 
 
 def test_the_image_of_that_name_serves_when_the_very_one_is_gone(pair: T440, daemon: Daemon) -> None:

@@ -58,7 +58,8 @@ class Scratch:
             "Labels": {LABEL: _VALUE},
         }
         try:
-            binds = list(self._binds(facts.get("mounts") or [], fetched))
+            live = Box(name, item, self.deadline).inspect()["Mounts"]
+            binds = list(self._binds(facts.get("mounts") or [], fetched, live))
             body["HostConfig"] = {"NetworkMode": "none", "Binds": binds, "CpuShares": _SHARES}
             scratch = f"dualjoe-drill-{name}"
             docker_socket.post(f"/containers/create?name={scratch}", body)
@@ -78,8 +79,15 @@ class Scratch:
         told = names[-1] if names else "of the container"
         raise JobFailed(f"the image {told} is not on this machine: pull it, or load it")
 
-    def _binds(self, mounts: Sequence[Mapping[str, Any]], fetched: Fetched) -> Iterator[str]:
-        """What is mounted where: new volumes, copies of saved files, and of this machine what may only be read."""
+    def _binds(
+        self, mounts: Sequence[Mapping[str, Any]], fetched: Fetched, live: Sequence[Mapping[str, Any]]
+    ) -> Iterator[str]:
+        """What is mounted where: new volumes, copies of saved files, and of this machine what may only be read.
+
+        Of this machine only what the ``live`` container has there too: the snapshot comes from a node, which may be in
+        the wrong hands.
+        """
+        theirs = {(mount["Source"], mount["Destination"]) for mount in live}
         saved = {inside: fetched.saved / path for path, inside in fetched.places().items()}
         for number, mount in enumerate(mounts):
             inside, source = str(mount["destination"]), Path(str(mount.get("source") or "/"))
@@ -91,6 +99,10 @@ class Scratch:
                 copy.chmod(0o644)
                 yield f"{copy}:{inside}"
             elif of_machine:
+                if (str(source), inside) not in theirs:
+                    raise JobFailed(
+                        f"the snapshot wants {source} of this machine at {inside}, and the container has not"
+                    )
                 if source.exists() and not stat.S_ISSOCK(source.stat().st_mode):
                     yield f"{source}:{inside}:ro"
             elif mount["type"] in ("bind", "volume") and not source.is_file() and not source.is_socket():

@@ -14,7 +14,8 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from dualjoe import catalog, databases
 from dualjoe.catalog import CatalogError, Entry
@@ -69,13 +70,17 @@ class Fetched:
             return False
 
     def places(self) -> dict[str, str]:
-        """What goes back by being put in place: the path below saved/ -> the place in the container."""
+        """What goes back by being put in place: path below saved/ -> place in the container. Raises JobFailed."""
         try:
-            return dict(json.loads((self.saved / _PLACES).read_text("utf-8")))
+            found: dict[Any, Any] = dict(json.loads((self.saved / _PLACES).read_text("utf-8")))
         except FileNotFoundError:
             return {}
         except (ValueError, TypeError) as error:
             raise JobFailed(f"{_PLACES} makes no sense: {error}") from error
+        for path, inside in found.items():
+            if {type(path), type(inside)} != {str} or path.startswith("/") or ".." in PurePosixPath(path).parts:
+                raise JobFailed(f"{_PLACES} makes no sense: {path!r} goes to {inside!r}")
+        return found
 
 
 @dataclass(frozen=True)
