@@ -278,6 +278,29 @@ def test_a_link_in_the_volume_leads_root_nowhere(t440: T440, tmp_path: Path) -> 
     assert list(outside.iterdir()) == []
 
 
+def test_a_link_that_is_made_while_the_restore_prepares_leads_root_nowhere(
+    t440: T440, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uploads(t440)
+    t440.save("files", {"files": "/data/uploads"})
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "passwd").write_text("T440's")
+    (t440.volume / "uploads").mkdir()
+    stop = restore_box.Box.stop
+
+    def swap(box: restore_box.Box) -> None:
+        (t440.volume / "uploads").rmdir()
+        (t440.volume / "uploads").symlink_to(outside)
+        stop(box)
+
+    monkeypatch.setattr(restore_box.Box, "stop", swap)
+    assert "leads through a link now" in t440.restore()["why"]
+    assert [path.name for path in outside.iterdir()] == ["passwd"]
+    assert t440.docker.is_running("box")
+    assert t440.safety() == []
+
+
 def test_a_container_that_is_not_there_is_said(t440: T440) -> None:
     uploads(t440)
     t440.save("files", {"files": "/data"})

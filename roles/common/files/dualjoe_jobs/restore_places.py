@@ -146,6 +146,11 @@ class Place:
                 if not os.path.lexists(self.ready / log.name):
                     redis_log.write(self.ready / log.name, log, copy)
 
+    def refuse_links(self) -> None:
+        """Raise JobFailed when the container, which may be in the wrong hands, has made a link on the way meanwhile."""
+        if self.host.resolve() != self.host:
+            raise JobFailed(f"{self.host} leads through a link now: nothing was changed")
+
     def keep(self) -> None:
         """Bring what is there into the safety copy. Goes on where it was cut off."""
         if self.safety is None:

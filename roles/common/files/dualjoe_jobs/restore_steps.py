@@ -79,6 +79,13 @@ def look(box: Box, fetched: Fetched) -> list[str]:
 def _exchange(box: Box, prepared: Sequence[Place], progress: Progress) -> None:
     box.stop()
     try:
+        for place in prepared:
+            place.refuse_links()
+    except JobFailed:  # nor is anything put back through it
+        if progress.running:
+            box.start()
+        raise
+    try:
         if not progress.kept:
             for place in prepared:
                 place.keep()
