@@ -128,6 +128,22 @@ def test_a_step_that_fails_leaves_the_application_as_it_was(
     assert ("stop --time 60 box" in t440.docker.commands()) == (left != "prepare")
 
 
+def test_ended_while_the_container_stops_it_runs_on(t440: T440, monkeypatch: pytest.MonkeyPatch) -> None:
+    uploads(t440)
+    t440.save("files", {"files": "/data"})
+    stop = restore_box.Box.stop
+
+    def ended(box: restore_box.Box) -> None:
+        stop(box)
+        monkeypatch.setattr(restore_box.Box, "stop", stop)
+        raise SystemExit
+
+    monkeypatch.setattr(restore_box.Box, "stop", ended)
+    with pytest.raises(SystemExit):
+        t440.restore()
+    assert t440.docker.is_running("box")
+
+
 def test_too_little_room_is_said_before_anything_is_touched(t440: T440, monkeypatch: pytest.MonkeyPatch) -> None:
     uploads(t440)
     t440.save("files", {"files": "/data"})
@@ -290,6 +306,7 @@ def test_a_link_that_is_made_while_the_restore_prepares_leads_root_nowhere(
     stop = restore_box.Box.stop
 
     def swap(box: restore_box.Box) -> None:
+        monkeypatch.setattr(restore_box.Box, "stop", stop)
         (t440.volume / "uploads").rmdir()
         (t440.volume / "uploads").symlink_to(outside)
         stop(box)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,12 +78,14 @@ def look(box: Box, fetched: Fetched) -> list[str]:
 
 
 def _exchange(box: Box, prepared: Sequence[Place], progress: Progress) -> None:
-    box.stop()
     try:
+        box.stop()
         for place in prepared:
             place.refuse_links()
-    except JobFailed:  # nor is anything put back through it
+    except BaseException:  # nothing has changed, and nothing is put back through a link
         if progress.running:
+            with suppress(JobFailed):
+                box.stop()  # one that is still on its way down would not be started
             box.start()
         raise
     try:
