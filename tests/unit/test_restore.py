@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import stat
 from contextlib import closing
@@ -13,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from dualjoe_jobs import backup_restore, job, restore_box, restore_files, restore_nodes, restore_places
+from dualjoe_jobs import backup_restore, export, job, restore_box, restore_files, restore_nodes, restore_places
 from dualjoe_jobs.restore_nodes import Settings
+from dualjoe_jobs.rsync import Deadline
 from restore_site import SNAPSHOT, T440, Site, t440
 
 if TYPE_CHECKING:
@@ -126,6 +128,77 @@ def test_a_step_that_fails_leaves_the_application_as_it_was(
     assert facts(t440.volume) == before
     assert t440.docker.is_running("box")
     assert ("stop --time 60 box" in t440.docker.commands()) == (left != "prepare")
+
+
+def test_what_cannot_be_put_back_is_not_forgotten(t440: T440, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = uploads(t440)
+    t440.save("files", {"files": "/data"})
+    (t440.volume / "precious").write_text("as it was")
+    with monkeypatch.context() as at:
+        at.setattr(restore_places.Place, "fill", _full)
+        at.setattr(restore_places.Place, "put_back", _full)
+        why = t440.restore()["why"]
+    (kept,) = t440.safety()
+    assert f"what was there before is in {kept}; run the same again" in why
+    assert t440.restore()["ok"]
+    assert facts(t440.volume) == facts(tree)
+    assert t440.safety() == [kept]
+    assert (kept / "0/precious").read_text() == "as it was"
+    assert is_clean(t440)
+
+
+def test_a_start_that_fails_says_where_the_rest_is(t440: T440) -> None:
+    uploads(t440)
+    t440.save("files", {"files": "/data"})
+    (t440.volume / "precious").write_text("as it was")
+    t440.docker.rule("^start", complaint="Error: port is already allocated")
+    why = t440.restore()["why"]
+    assert f"port is already allocated; what was there before is in {t440.safety()[0]}" in why
+
+
+def test_a_container_that_an_export_holds_stopped_is_one_that_runs(t440: T440, monkeypatch: pytest.MonkeyPatch) -> None:
+    uploads(t440)
+    t440.save("files", {"files": "/data"})
+    box = restore_box.Box("box", {}, Deadline(60))
+    box.stop()
+    real = export.lock
+
+    def lock(folder: Path, how: int) -> int:
+        box.start()  # as an export does before it is over
+        return real(folder, how)
+
+    monkeypatch.setattr(export, "lock", lock)
+    monkeypatch.setattr(restore_places.Place, "fill", _full)
+    assert "No space left" in t440.restore()["why"]
+    assert t440.docker.is_running("box")
+
+
+def _full(_place: restore_places.Place) -> None:
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_in_order(number: signal.Signals, command: Callable[..., int], t440: T440) -> None:
+    (t440.volume / "precious").write_text("as it was")
+    child = os.fork()
+    if not child:
+        try:
+            signal.signal(number, signal.SIG_DFL)
+            real = restore_places.Place.fill
+
+            def fill(place: restore_places.Place) -> None:
+                real(place)
+                (t440.root / "filled").touch()
+                os.kill(os.getpid(), number)
+
+            restore_places.Place.fill = fill  # type: ignore[method-assign]
+            command("run", "box")
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    assert (t440.root / "filled").exists()
+    assert [path.name for path in t440.volume.iterdir()] == ["precious"]
+    assert t440.docker.is_running("box")
 
 
 def test_ended_while_the_container_stops_it_runs_on(t440: T440, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -424,6 +497,7 @@ def command(t440: T440, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     uploads(t440)
     t440.save("files", {"files": "/data"})
     monkeypatch.setattr(backup_restore, "STATE", t440.root / "state")
+    monkeypatch.setattr(backup_restore, "EXPORTS", t440.root / "exports")
     monkeypatch.setattr(Settings, "load", classmethod(lambda _cls: t440.settings))
 
     def run(*words: str) -> int:

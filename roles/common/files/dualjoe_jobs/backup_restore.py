@@ -75,8 +75,8 @@ class Restore:
     settings: Settings
     deadline: Deadline
     say: Callable[[str], None]
-    state: Path = STATE
-    exports: Path = EXPORTS
+    state: Path
+    exports: Path
     dump_safety: bool = True  # whether databases are dumped before they are replaced
 
     def run(self, steps: Sequence[Step]) -> list[dict[str, Any]]:
@@ -100,36 +100,42 @@ class Restore:
     def _one(self, step: Step, journal: Journal, stamp: str) -> dict[str, Any]:
         name = step.container
         box = Box(name, self.settings.containers[name], self.deadline)
-        running = box.is_running()
+        box.inspect()  # without a container nothing need be fetched
         stage = self.state / "stage" / name
         fetched = self.settings.node(step.snapshot.node).fetch(step.snapshot, name, stage, self.deadline)
-        # Nobody saves what is half there.
+        # Nobody saves what is half there; and an export, which may stop a container for a while, is over.
         held = export.lock(self.exports, locks.EXCLUSIVE)
         try:
-            progress, earlier = journal.begin(name, running, stamp)
+            progress, earlier = journal.begin(name, box.is_running(), stamp)
             safety = self.state / "safety" / progress.stamp / name
             told = [f"of a run that was cut off, what was there before is in {earlier}"] if earlier else []
             try:
                 told += bring_back(box, fetched, progress, safety, self.state / "near", self.dump_safety)
+            except JobFailed as error:
+                again = "; run the same again, which goes on from there" if progress.half else ""
+                raise JobFailed(f"{error}{_before(safety)}{again}") from error
             finally:
-                journal.end(name)
+                if not progress.half:
+                    journal.end(name)
         finally:
             os.close(held)
-        kept = {"safety": str(safety)} if safety.exists() else {}
         try:
             told += look(box, fetched)
         except JobFailed as error:
-            before = f"; what was there before is in {safety}" if kept else ""
-            raise JobFailed(f"the data are back, but {error}{before}") from error
+            raise JobFailed(f"the data are back, but {error}{_before(safety)}") from error
         finally:
             shutil.rmtree(stage)
-        return {"told": told, **kept}
+        return {"told": told, **({"safety": str(safety)} if safety.exists() else {})}
 
     def _prune(self, journal: Journal) -> None:
         """Of the safety copies the newest stay, and those that a run needs to go on."""
         for old in copies.named(self.state / "safety")[:-_SAFETY_KEPT]:
             if old.name not in journal.stamps():
                 shutil.rmtree(old)
+
+
+def _before(safety: Path) -> str:
+    return f"; what was there before is in {safety}" if safety.exists() else ""
 
 
 def _told(result: Mapping[str, Any]) -> str:
@@ -214,7 +220,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.command in ("plan", "run") and bool(arguments.containers) == arguments.all:
         parser.error("name the containers, or say --all")
     os.umask(0o077)
-    signal.signal(signal.SIGTERM, _end)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # the latter: the connection is cut of whoever runs it
+        signal.signal(number, _end)
     try:
         return _run(arguments, Settings.load())
     except (JobFailed, OSError) as error:
@@ -242,7 +249,8 @@ def _run(arguments: argparse.Namespace, settings: Settings) -> int:
             print("dualjoe-restore run: another restore or drill is still going", file=sys.stderr)
             return BUSY
         say = _hush if arguments.json else _say
-        restore = Restore(settings, Deadline(_RUN_SECONDS), say, dump_safety=not arguments.no_safety_dump)
+        safely = not arguments.no_safety_dump
+        restore = Restore(settings, Deadline(_RUN_SECONDS), say, STATE, EXPORTS, dump_safety=safely)
         results = restore.run(steps)
     if arguments.json:
         print(json.dumps({"containers": results, "silent": answers.silent}))

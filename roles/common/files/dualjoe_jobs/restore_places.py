@@ -179,6 +179,8 @@ class Place:
         kept = [entry for entry in sorted(self.safety.iterdir()) if entry.name != PART]
         carry([entry for entry in kept if not os.path.lexists(self.folder / entry.name)], self.folder)
         remove(self.safety)
+        with suppress(OSError):  # there is more in it
+            self.safety.parent.rmdir()
 
 
 def places(box: Box, fetched: Fetched, safety: Path | None, spare: Path) -> list[Place]:

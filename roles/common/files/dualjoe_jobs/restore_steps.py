@@ -21,11 +21,13 @@ _LOADS = 3
 @dataclass
 class Progress:
     """How far a restore has come. ``stamp`` is that of its safety copy; ``kept``: this is whole, and what is in the
-    volumes since then is to be replaced; ``running``: the container ran before. ``note`` writes it down."""
+    volumes since then is to be replaced; ``running``: the container ran before; ``half``: the volumes have neither what
+    was there nor what comes. ``note`` writes it down."""
 
     stamp: str
     kept: bool = False
     running: bool = True
+    half: bool = False
     note: Callable[[Progress], None] = lambda _progress: None
 
     def keep(self, kept: bool) -> None:
@@ -44,9 +46,9 @@ def bring_back(
 ) -> list[str]:
     """Put files in place, load dumps, start it, and ask it. Returns what was found, for people. Raises JobFailed.
 
-    Until the files are in place and the dumps loaded a failure puts back what was there, from ``safety``, and the
-    container runs as before. ``spare``: a folder for what cannot lie beside its volume. Without ``dump_safety`` a
-    database is replaced without a dump of what is there.
+    Until the files are in place a failure puts back what was there, from ``safety``, and the container runs as before;
+    one of a dump puts its database back. ``spare``: a folder for what cannot lie beside its volume. Without
+    ``dump_safety`` a database is replaced without a dump of what is there.
     """
     try:
         prepared = restore_places.places(box, fetched, safety, spare)
@@ -88,6 +90,7 @@ def _exchange(box: Box, prepared: Sequence[Place], progress: Progress) -> None:
                 box.stop()  # one that is still on its way down would not be started
             box.start()
         raise
+    progress.half = True
     try:
         if not progress.kept:
             for place in prepared:
@@ -96,16 +99,26 @@ def _exchange(box: Box, prepared: Sequence[Place], progress: Progress) -> None:
         for place in prepared:
             place.empty()
             place.fill()
-    except BaseException:
-        if progress.kept:
-            for place in prepared:
-                place.empty()
-            progress.keep(False)
-        for place in prepared:
-            place.put_back()
-        if progress.running:
-            box.start()
+    except BaseException as error:
+        try:
+            _put_back(box, prepared, progress)
+        except (OSError, JobFailed) as again:
+            if isinstance(error, Exception):
+                raise JobFailed(f"{error}; then what was there could not be put back: {again}") from error
         raise
+    progress.half = False
+
+
+def _put_back(box: Box, prepared: Sequence[Place], progress: Progress) -> None:
+    if progress.kept:
+        for place in prepared:
+            place.empty()
+        progress.keep(False)
+    for place in prepared:
+        place.put_back()
+    progress.half = False
+    if progress.running:
+        box.start()
 
 
 def _load(server: Server, load: Load) -> str:
