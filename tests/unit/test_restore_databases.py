@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
+from dualjoe_jobs.restore_hooks import SERVERS, Server, load_mariadb
 from restore_site import SNAPSHOT, T440, t440
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from dualjoe_jobs.restore_box import Box
 
 __all__ = ["t440"]  # the fixture
 
@@ -164,6 +168,58 @@ def test_mariadb_has_what_was_there_when_the_load_fails(trouble: str, mariadb: T
         mariadb.docker.rule("SELECT count", "1\n")
     assert "what was there before is back" in mariadb.restore()["why"]
     assert mariadb.docker.told("mariadb --user=root --batch")[-1] == "-- what is there\n"
+
+
+def test_mariadb_s_server_that_goes_away_in_a_load_is_waited_for(
+    mariadb: T440, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mariadb.docker.rule("exec .* mariadb --user", complaint="ERROR 2013: Lost connection")
+    mariadb.docker.rule("SHOW DATABASES", "shop\n")
+    asked = []
+
+    def complaint(_box: Box) -> str:
+        asked.append(1)
+        if len(asked) != 2:
+            return ""
+        mariadb.docker.rule("exec .* mariadb --user")
+        mariadb.docker.rule("SELECT count", "2\n")
+        mariadb.docker.rule("SHOW DATABASES", "shop\n")
+        return "it is gone"
+
+    monkeypatch.setitem(SERVERS, "mariadb", Server(complaint, load_mariadb))  # type: ignore[arg-type]
+    assert mariadb.restore()["ok"]
+    assert kept(mariadb).read_text() == "-- what is there\n"
+
+
+def test_mariadb_s_first_dump_stays_when_a_run_that_was_cut_off_goes_on(mariadb: T440) -> None:
+    open_ = {"version": 1, "containers": {"box": {"stamp": "20260101T000000Z", "kept": False, "running": True}}}
+    (mariadb.root / "state/journal.json").write_text(json.dumps(open_))
+    before = mariadb.root / "state/safety/20260101T000000Z/box/shop.sql"
+    before.parent.mkdir(parents=True)
+    before.write_text("-- the first one\n")
+    mariadb.docker.add("box", {}, running=False)
+    result = mariadb.restore()
+    assert result["ok"], result
+    assert before.read_text() == "-- the first one\n"
+    assert not [step for step in after_exec(mariadb) if "mariadb-dump" in step]
+
+
+def test_mariadb_s_dump_that_was_cut_off_is_none(mariadb: T440) -> None:
+    mariadb.docker.rule("mariadb-dump", "-- half", complaint="Error: Lost connection")
+    assert "nothing was changed" in mariadb.restore()["why"]
+    mariadb.docker.rule("mariadb-dump", "")
+    assert "the dump is empty" in mariadb.restore()["why"]
+    assert not [step for step in after_exec(mariadb) if "DROP" in step]
+    assert not list((mariadb.root / "state").rglob("shop.sql*.part"))
+    assert not list((mariadb.root / "state/safety").rglob("shop.sql*"))
+
+
+def test_what_does_not_come_back_either_is_told(mariadb: T440) -> None:
+    mariadb.docker.rule("exec .* mariadb --user", complaint="ERROR 1064 at line 3", told="INSERT INTO|what is there")
+    why = mariadb.restore()["why"]
+    assert "ERROR 1064" in why
+    assert "did not come back: docker exec ended with 1: ERROR 1064" in why
+    assert f"; what was there before is in {kept(mariadb).parent}" in why
 
 
 def test_mariadb_is_left_alone_when_what_is_there_cannot_be_kept(mariadb: T440) -> None:

@@ -6,6 +6,7 @@ was loaded is counted, table by table, and compared with what is in the dump.
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -40,23 +41,42 @@ class Load:
         """Keep a dump of what is there, which ``save`` writes, if there is anything, in the safety copy as ``name``;
         should what is done then fail, ``put`` brings it back."""
         before = self.safety / name if self.safety else None
-        if before:
-            before.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            try:
-                save(before)
-            except JobFailed as error:
-                raise JobFailed(
-                    f"what is there cannot be dumped, and nothing was changed: {error};"
-                    " --no-safety-dump restores without a copy of it"
-                ) from error
+        if before and not before.exists():  # else it is whole, and what is there now is of this restore's first try
+            self._save(before, save)
         try:
             yield
         except BaseException as error:
-            if before and before.exists():
+            if not (before and before.stat().st_size):
+                raise
+            came = "what was there before is back"
+            try:
                 put(before)
-                if isinstance(error, JobFailed):
-                    raise JobFailed(f"{error}; what was there before is back") from error
+            except JobFailed as again:
+                came = f"then what was there before did not come back: {again}"
+            if isinstance(error, JobFailed):
+                raise JobFailed(f"{error}; {came}") from error
             raise
+
+    @staticmethod
+    def _save(before: Path, save: Callable[[Path], None]) -> None:
+        """An empty file is of a database that is not there."""
+        before.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        part = before.with_name(f"{before.name}.part")
+        part.unlink(missing_ok=True)
+        try:
+            save(part)
+            if part.exists() and not part.stat().st_size:
+                raise JobFailed("the dump is empty")  # noqa: TRY301 as any other dump that fails
+        except JobFailed as error:
+            part.unlink(missing_ok=True)
+            raise JobFailed(
+                f"what is there cannot be dumped, and nothing was changed: {error};"
+                " --no-safety-dump restores without a copy of it"
+            ) from error
+        part.touch()
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.rename(before)
 
     def dumps(self, ending: str) -> list[tuple[str, Path]]:
         """The dumps, by the database's name. Raises JobFailed when there is none, or a name makes no sense."""
