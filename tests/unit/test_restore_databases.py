@@ -186,7 +186,7 @@ def test_mariadb_s_server_that_goes_away_in_a_load_is_waited_for(
         mariadb.docker.rule("SHOW DATABASES", "shop\n")
         return "it is gone"
 
-    monkeypatch.setitem(SERVERS, "mariadb", Server(complaint, load_mariadb))  # type: ignore[arg-type]
+    monkeypatch.setitem(SERVERS, "mariadb", Server(complaint, load_mariadb))
     assert mariadb.restore()["ok"]
     assert kept(mariadb).read_text() == "-- what is there\n"
 
