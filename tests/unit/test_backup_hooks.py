@@ -10,14 +10,17 @@ import subprocess
 import threading
 import time
 from contextlib import closing
+from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from dualjoe import databases
+from dualjoe_jobs import hooks_databases
 from dualjoe_jobs.backup_hooks import HOOKS
 from dualjoe_jobs.container import Container, HookFailed, Place, Saved, run_program
 from dualjoe_jobs.hooks_databases import check_rdb
+from dualjoe_jobs.hooks_files import keep_compose
 from dualjoe_jobs.sealed_sqlite import copy_all
 from dualjoe_jobs.sqlite_copy import copy_sqlite
 
@@ -183,6 +186,17 @@ def test_an_archive_without_collections_or_an_end_fails(archive: bytes, says: st
         save("mongodb", container(Docker({"mongodump": archive}), database="notes"), target)
 
 
+def test_an_archive_does_not_say_how_much_memory_is_taken() -> None:
+    class Archive(BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            assert size is not None
+            assert 0 <= size < 1 << 25
+            return super().read(size)
+
+    with pytest.raises(HookFailed, match="cut off"):
+        hooks_databases._collections(Archive(ARCHIVE[:4] + (1 << 30).to_bytes(4, "little") + b"more"))
+
+
 def test_mongodb_s_password_reaches_it_quoted_and_on_no_command_line(tmp_path: Path, target: Path) -> None:
     """The command that is run in the container is run here, with a mongodump that shows what it is given."""
     shown = tmp_path / "shown"
@@ -238,6 +252,17 @@ def test_redis_that_fails_to_save_fails(target: Path) -> None:
     )
     with pytest.raises(HookFailed, match="BGSAVE failed"):
         save("redis", container(docker), target)
+
+
+def test_redis_whose_file_is_not_whole_fails(target: Path) -> None:
+    rules: dict[str, str | bytes | list[str]] = {
+        "INFO keyspace": "db0:keys=2,expires=0",
+        "INFO persistence": [IDLE, IDLE],
+        "BGSAVE": "Background saving started",
+        "cat /data/dump.rdb": RDB[:-3],
+    }
+    with pytest.raises(HookFailed, match="no whole RDB file"):
+        save("redis", container(Docker(rules)), target)
 
 
 def test_redis_without_keys_fails(target: Path) -> None:
@@ -439,6 +464,38 @@ def test_a_link_that_the_container_puts_on_the_way_later_is_not_followed(tmp_pat
     (volume / "sub").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="Not a directory"):
         place.open_above()
+
+
+# Compose files, in a folder that the container may write to
+
+
+@pytest.mark.parametrize("trouble", ["link", "link on the way", "pipe", "too large"])
+def test_a_compose_file_that_a_container_has_replaced_is_not_read(trouble: str, tmp_path: Path, target: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    (secret / ".env").write_text("root's")
+    app = tmp_path / "app"
+    if trouble == "link on the way":
+        app.symlink_to(secret)
+    else:
+        app.mkdir()
+    if trouble == "link":
+        (app / ".env").symlink_to(secret / ".env")
+    elif trouble == "pipe":
+        os.mkfifo(app / ".env")
+    elif trouble == "too large":
+        with (app / ".env").open("wb") as file:
+            file.truncate(1 << 40)
+    says = {"too large": "no compose file", "link on the way": "links on the way"}.get(trouble, "no file, or a link")
+    with pytest.raises(HookFailed, match=says):
+        keep_compose([str(app / ".env")], target)
+    assert list(target.iterdir()) == []
+
+
+def test_a_compose_file_is_kept_below_its_own_path(tmp_path: Path, target: Path) -> None:
+    (tmp_path / ".env").write_text("A=1\n")
+    keep_compose([f"{tmp_path}/../{tmp_path.name}/.env"], target)
+    assert (target / str(tmp_path)[1:] / ".env").read_text() == "A=1\n"
 
 
 # Programs

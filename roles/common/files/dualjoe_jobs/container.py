@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, Protocol
 
 _COMPLAINT_CHARACTERS = 300
+_LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -94,6 +97,18 @@ class Place(NamedTuple):
             finally:
                 os.close(above)
         return folder, parts[-1]
+
+
+def open_file(name: str, folder: int) -> int:
+    """Open a file to read it. What has become another thing since is not even opened: opening a device does something.
+    Raises OSError."""
+    looked = os.open(name, _LOOK, dir_fd=folder)
+    try:
+        if not stat.S_ISREG(os.fstat(looked).st_mode):
+            raise OSError(errno.ENOENT, "it is no file, or a link to one")
+        return os.open(f"/proc/self/fd/{looked}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(looked)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from dualjoe import catalog
 from dualjoe.catalog import Entry
 from dualjoe.selection import Selection
 
-from .container import HookFailed, Place
+from .container import HookFailed, Place, open_file
 
 _TRIES = 3
 _TICK_NS = 50_000_000  # what was written so shortly before it was read may be written again unseen: see capture.py
@@ -35,7 +35,6 @@ _HOLE_BYTES = 1 << 16
 _ZEROS = bytes(_HOLE_BYTES)
 _TIMES = (1 << 63) - 1
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO})  # or another thing now
 _KEPT_ATTRIBUTES = ("security.capability", "system.posix_acl_access", "system.posix_acl_default")
@@ -231,7 +230,7 @@ class FolderCopy:
         """Copy a file. What is written to all the time is kept as it was read last. Returns what it was then."""
         for _ in range(_TRIES):
             began = time.time_ns()
-            source = _open_file(called, level.source)
+            source = open_file(called, level.source)
             try:
                 status = os.fstat(source)
                 size, sha, sparse = self._bytes(source, level.target, name, status)
@@ -284,18 +283,6 @@ def catalog_lines(index: Iterable[bytes]) -> Iterator[bytes]:
     """The catalog's lines, of an index's."""
     for line in index:
         yield line[line.index(b"\t") + 1 :]
-
-
-def _open_file(name: str, folder: int) -> int:
-    """Open a file to read it. What has become another thing since is not even opened: opening a device does something.
-    Raises OSError."""
-    looked = os.open(name, _LOOK, dir_fd=folder)
-    try:
-        if not stat.S_ISREG(os.fstat(looked).st_mode):
-            raise OSError(errno.ENOENT, "it is no file any more")
-        return os.open(f"/proc/self/fd/{looked}", os.O_RDONLY | os.O_CLOEXEC)
-    finally:
-        os.close(looked)
 
 
 def _open(folder: Path) -> int:

@@ -18,6 +18,7 @@ from .container import Container, HookFailed, Saved
 _DATABASE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _POLL_SECONDS = 0.2
 _END_BYTES = 200
+_BSON_BYTES = 17 << 20  # no document of MongoDB is larger
 
 
 def _database(container: Container) -> str:
@@ -141,7 +142,7 @@ def _collections(archive: BinaryIO) -> int:
         raise HookFailed("mongodump wrote no archive")
     while (size := archive.read(4)) != end:
         length = struct.unpack("<i", size)[0] if len(size) == 4 else 0
-        if length < 5 or len(archive.read(length - 4)) != length - 4:
+        if not 5 <= length <= _BSON_BYTES or len(archive.read(length - 4)) != length - 4:
             raise HookFailed("the archive of mongodump is cut off")
         found += 1
     if found > 0:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from .container import Container, HookFailed, Place, Saved
+from .container import Container, HookFailed, Place, Saved, open_file
 from .sealed_sqlite import copy_all
 
+_COMPOSE_BYTES = 4 << 20
 FILES = "files"  # the folder of hook files, in what is saved
 
 
@@ -57,12 +59,29 @@ def exclusions(patterns: Iterable[str]) -> list[str]:
 
 def keep_compose(paths: Iterable[str], folder: Path) -> None:
     """Copy this machine's files that a container is made from, each to its own path below ``folder``. Raises
-    HookFailed."""
+    HookFailed.
+
+    They may lie in a folder that is bound into the container, whose programs put there what they like.
+    """
     for path in paths:
-        copy = folder / os.path.normpath(path).lstrip("/")
+        place = PurePosixPath(os.path.normpath(f"/{path}").lstrip("/"))
         try:
-            content = Path(path).read_bytes()
+            content = _read(Place(Path("/"), place))
         except OSError as error:
-            raise HookFailed(f"{path}: {error.strerror}") from error
+            hint = "; links on the way to it are not followed" if error.errno == errno.ENOTDIR else ""
+            raise HookFailed(f"{path}: {error.strerror}{hint}") from error
+        if len(content) > _COMPOSE_BYTES:
+            raise HookFailed(f"{path}: it is larger than {_COMPOSE_BYTES >> 20} MB, and so no compose file")
+        copy = folder / place
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(content)
+
+
+def _read(place: Place) -> bytes:
+    """What a file has, or more than a compose file would. Raises OSError."""
+    above, name = place.open_above()
+    try:
+        with os.fdopen(open_file(name, above), "rb") as file:
+            return file.read(_COMPOSE_BYTES + 1)
+    finally:
+        os.close(above)
