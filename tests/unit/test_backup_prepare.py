@@ -8,15 +8,17 @@ import json
 import os
 import time
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from dualjoe import catalog, wire
-from dualjoe_jobs import backup_prepare, discovery, export, locks
+from dualjoe_jobs import backup_prepare, discovery, export, locks, quiesce
 from dualjoe_jobs.backup_prepare import Settings, prepare
 from dualjoe_jobs.container import HookFailed
 from dualjoe_jobs.export import ExportFailed
+from dualjoe_jobs.folder_copy import FolderCopy
 from test_backup_hooks import make_database
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ class T440:
         self.volumes = folder / "volumes"
         self.mounts: dict[str, list[dict[str, Any]]] = {}
         self.down: set[str] = set()
+        self.still: set[str] = set()
         self.images: dict[str, str] = {}
         self.ignore: list[str] = []
         for name in ("web", "blog"):
@@ -61,7 +64,7 @@ class T440:
             "Id": name,
             "Name": f"/{name}",
             "Image": "sha256:1234",
-            "State": {"Running": True, "Paused": False},
+            "State": {"Running": True, "Paused": name in self.still},
             "Config": {"Image": f"{name}:1", "Env": ["PASSWORD=psst"], "Cmd": ["serve"], "Labels": LABELS},
             "HostConfig": {"RestartPolicy": {"Name": "always"}, "PortBindings": {"80/tcp": [{"HostPort": "8080"}]}},
             "NetworkSettings": {"Networks": {"bridge": {}}},
@@ -75,6 +78,9 @@ class T440:
         if words[:2] == ["volume", "ls"]:
             names = {mount["Name"] for mounts in self.mounts.values() for mount in mounts if mount["Type"] == "volume"}
             return "".join(json.dumps({"Name": name, "Labels": ""}) + "\n" for name in names)
+        if words[0] in ("pause", "unpause"):
+            (self.still.add if words[0] == "pause" else self.still.remove)(words[1])
+            return ""
         if words[:2] == ["image", "inspect"]:
             return '["example.org/web@sha256:abcd"]\n'
         if words[:2] == ["container", "inspect"]:
@@ -251,6 +257,28 @@ def test_a_docker_that_does_not_say_what_there_is_is_named(trouble: str, t440: T
     assert [path.name for path in t440.source.iterdir()] == ["index"]
 
 
+def test_a_container_holds_still_while_its_folders_are_copied(t440: T440, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, still = FolderCopy.copy, []
+
+    def copy(*arguments: Any) -> int:
+        still.append(sorted(t440.still))
+        return real(*arguments)
+
+    monkeypatch.setattr(FolderCopy, "copy", copy)
+    t440.prepare({**WEB, "quiesce": "pause"})
+    assert (still, t440.still) == ([["web"]], set())
+
+
+def test_what_an_earlier_run_left_held_still_goes_on_first(t440: T440, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quiesce, "_SETTLE_SECONDS", 0.0)
+    notes = t440.source / "quiesced"
+    notes.mkdir()
+    (notes / "web").write_text(json.dumps(asdict(quiesce.Note("web", "pause", 0, 0))))
+    t440.still.add("web")
+    assert t440.prepare({**WEB, "quiesce": "pause"})["failed"] == {}
+    assert (t440.still, list(notes.iterdir())) == (set(), [])
+
+
 def test_a_full_disk_leaves_the_last_export(t440: T440, monkeypatch: pytest.MonkeyPatch) -> None:
     t440.prepare(WEB)
     before = t440.snapshot
@@ -394,7 +422,7 @@ def test_two_do_not_prepare_at_once(t440: T440, monkeypatch: pytest.MonkeyPatch)
     t440.prepare(WEB)
     real = export.lock
     monkeypatch.setattr(export, "lock", lambda folder, how: real(folder, how, 0.1))
-    held = real(t440.source / "index", locks.EXCLUSIVE, 0)
+    held = real(t440.source / "index", locks.SHARED, 0)  # it is not enough that nobody else writes
     try:
         with pytest.raises(ExportFailed, match="another run"):
             t440.prepare(WEB)

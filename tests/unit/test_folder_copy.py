@@ -142,6 +142,24 @@ def test_attributes_are_listed(exports: Exports) -> None:
     assert found[""].xattrs == {"user.of": base64.b64encode(b"folder").decode()}
 
 
+@needs_root
+def test_attributes_that_are_the_kernel_s_or_root_s_are_left_out(exports: Exports) -> None:
+    path = exports.write("file", "x")
+    try:
+        os.setxattr(path, "trusted.overlay.opaque", b"y")
+    except OSError:
+        pytest.skip("this file system has no such attributes")
+    assert exports.copy()["file"].xattrs == {}
+
+
+def test_a_time_beyond_what_a_catalog_can_tell_is_its_last_one(exports: Exports) -> None:
+    path = exports.write("file", "x")
+    os.utime(path, (32_503_680_000, 32_503_680_000))  # the year 3000
+    if path.stat().st_mtime < 32_503_680_000:
+        pytest.skip("this file system does not know the year 3000")
+    assert exports.copy()["file"].mtime_ns == (1 << 63) - 1
+
+
 STRANGE = ["new\nline", "-rf", "caf\udce9", "a", "a.b", "a-b", "tab\tquote\"\\", " ", "日本"]  # fmt: skip
 
 
