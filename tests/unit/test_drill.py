@@ -14,6 +14,7 @@ import pytest
 from dualjoe_jobs import docker_socket
 from dualjoe_jobs.backup_drill import drill
 from dualjoe_jobs.job import JobFailed
+from dualjoe_jobs.restore_box import Box
 from restore_site import SNAPSHOT, T440, Site, t440
 
 if TYPE_CHECKING:
@@ -211,6 +212,16 @@ def test_what_a_killed_drill_left_is_removed_first(pair: T440) -> None:
     (pair.docker.root / "volumes/7/_data").mkdir(parents=True)
     (pair.root / "state/drill/stage/box").mkdir(parents=True)
     assert run(pair)[0] == 0
+    assert nothing_is_left(pair)
+
+
+def test_nothing_is_left_when_the_time_is_up(pair: T440, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_long(box: Box) -> None:
+        monkeypatch.setattr(box.deadline, "_at", 0.0)
+        box.docker("ps")
+
+    monkeypatch.setattr(Box, "wait_well", too_long)
+    assert "the run took longer than" in run(pair)[1]["message"]
     assert nothing_is_left(pair)
 
 

@@ -24,6 +24,7 @@ LABEL = "dualjoe.scratch"
 _VALUE = "drill"
 _FILTER = f"label={LABEL}={_VALUE}"
 _FACTS = "container.json"
+_CLEAR_SECONDS = 600
 _SHARES = 128  # of 1024: the live containers go first
 
 
@@ -35,11 +36,17 @@ class Scratch:
     deadline: Deadline
 
     def clear(self) -> None:
-        """Leave no scratch container, volume or file, whoever left it. Raises JobFailed."""
-        if left := self._docker("ps", "--all", "--quiet", "--filter", _FILTER).split():
-            self._docker("rm", "--force", "--volumes", *left)
-        if left := self._docker("volume", "ls", "--quiet", "--filter", _FILTER).split():
-            self._docker("volume", "rm", *left)
+        """Leave no scratch container, volume or file, whoever left it, also when the drill's time is up. Raises
+        JobFailed."""
+        deadline = Deadline(_CLEAR_SECONDS)
+
+        def docker(*argv: str) -> list[str]:
+            return run(["docker", *argv], deadline).decode("utf-8", "replace").split()
+
+        if left := docker("ps", "--all", "--quiet", "--filter", _FILTER):
+            docker("rm", "--force", "--volumes", *left)
+        if left := docker("volume", "ls", "--quiet", "--filter", _FILTER):
+            docker("volume", "rm", *left)
         if self.folder.exists():
             shutil.rmtree(self.folder)
 
