@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -112,6 +113,29 @@ def test_old_databases_are_bounded(postgres: T440) -> None:
         step.rpartition(" ")[2] for step in after_exec(postgres) if "DROP DATABASE " in step and "IF" not in step
     ]
     assert dropped == [f'"{name}"' for name in old[:2]]
+
+
+def test_a_database_that_is_in_place_gets_its_owner_and_rights_all_the_same(postgres: T440) -> None:
+    """A run was cut off, or the server went away, between the two."""
+    open_ = {"version": 1, "containers": {"box": {"stamp": "20260101T000000Z", "kept": False, "running": True}}}
+    (postgres.root / "state/journal.json").write_text(json.dumps(open_))
+    postgres.docker.add("box", {}, running=False)
+    postgres.docker.rule("SELECT datname", "notes\nnotes_before_20260101T000000Z\n")
+    assert postgres.restore()["ok"]
+    assert "OWNER TO app" in postgres.docker.told("psql -U postgres -w -Xq -v ON_ERROR_STOP=1")[-1]
+    assert not [step for step in after_exec(postgres) if "RENAME" in step or "pg_restore --exit" in step]
+
+
+def test_a_long_name_is_not_cut_by_postgresql(t440: T440) -> None:
+    name = "n" * 63
+    (t440.data / f"saved/{name}.dump").write_text("PGDMP dump")
+    t440.save("postgres", {})
+    t440.docker.rule("SELECT datname", f"{name}\n")
+    t440.docker.rule("pg_restore .*--create", DATABASE_LEVEL, told="PGDMP")
+    t440.docker.rule("pg_terminate_backend", "0\n")
+    assert t440.restore()["ok"]
+    names = re.findall(r'"(n+_[^"]+)"', " ".join(after_exec(t440)))
+    assert {len(each) for each in names if "_before_" in each} == {63}
 
 
 @pytest.mark.parametrize("name", ["-x", "a b", "a;b", 'a"b'])

@@ -23,7 +23,7 @@ from .restore_places import Fetched
 
 _DATABASE = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")
 _STAMP = re.compile(r"\d{8}T\d{6}Z")
-_NAME_CHARACTERS = 40  # PostgreSQL cuts names at 63; what is added needs the rest
+_NAME_CHARACTERS = 39  # PostgreSQL cuts names at 63; what is added needs the rest
 _BEFORE_KEPT = 2
 
 
@@ -125,22 +125,27 @@ class _Postgres:
     def load(self, name: str, dump: Path, stamp: str) -> str:
         new, before = f"{name[:_NAME_CHARACTERS]}_restoring", f"{name[:_NAME_CHARACTERS]}_before_{stamp}"
         there = self._databases()
+        create, settings = self._database_level(dump)
         if before in there:  # a run that was cut off had come so far
+            self._set(settings)
             return f"{name}: it is in place"
         self.sql(f"DROP DATABASE IF EXISTS {_quoted(new)}")
-        create, settings = self._database_level(dump)
         self.sql(re.sub(r'^CREATE DATABASE ("(?:[^"]|"")+"|\S+)', f"CREATE DATABASE {_quoted(new)}", create))
         self.ask("pg_restore", "--exit-on-error", "-d", new, told=dump)
         rows = self._check_rows(new, dump)
         self._exchange(name, new, before, name in there)
-        with tempfile.NamedTemporaryFile("w", suffix=".sql", encoding="utf-8") as file:
-            file.write(settings)
-            file.flush()
-            self.ask("psql", "-Xq", "-v", "ON_ERROR_STOP=1", "-d", "template1", told=Path(file.name))
+        self._set(settings)
         olds = [each for each in self._databases() if _is_before(each, name)]
         for old in sorted(olds)[:-_BEFORE_KEPT]:
             self.sql(f"DROP DATABASE {_quoted(old)}")
         return f"{name}: {_told(rows)}" + (f"; what was there is database {before}" if name in there else "")
+
+    def _set(self, settings: str) -> None:
+        """Give the database its owner, settings and rights; once more does no harm."""
+        with tempfile.NamedTemporaryFile("w", suffix=".sql", encoding="utf-8") as file:
+            file.write(settings)
+            file.flush()
+            self.ask("psql", "-Xq", "-v", "ON_ERROR_STOP=1", "-d", "template1", told=Path(file.name))
 
     def _databases(self) -> set[str]:
         return set(self.sql("SELECT datname FROM pg_catalog.pg_database"))
