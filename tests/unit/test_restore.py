@@ -317,6 +317,36 @@ def test_safety_copies_are_bounded(t440: T440) -> None:
     assert len(left) == 3
 
 
+def test_one_container_s_restores_cost_no_other_its_safety_copy(t440: T440) -> None:
+    uploads(t440)
+    t440.save("files", {"files": "/data"})
+    other = t440.root / "state/safety/20260101T000000Z/other/0/precious"
+    other.parent.mkdir(parents=True)
+    other.write_text("of another restore")
+    (t440.volume / "first").touch()
+    for _ in range(4):
+        assert t440.restore()["ok"]
+    assert other.exists()
+    assert len(t440.safety()) == 3
+
+
+def test_a_restore_that_failed_costs_no_safety_copy(t440: T440, monkeypatch: pytest.MonkeyPatch) -> None:
+    uploads(t440)
+    t440.save("files", {"files": "/data"})
+    (t440.volume / "precious").touch()
+    assert t440.restore()["ok"]
+    (kept,) = t440.safety()
+    monkeypatch.setattr(restore_places.Place, "fill", _full)
+    for _ in range(4):
+        assert "No space left" in t440.restore()["why"]
+    assert t440.safety() == [kept]
+    assert (kept / "0/precious").exists()
+
+
+def test_a_program_s_last_second_is_no_time_without_end() -> None:
+    assert "timeout -k 5 1 " in " ".join(restore_box.Box("box", {}, Deadline(0.4))._exec(["psql"], restore_box.Login()))
+
+
 # What is fetched
 
 

@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -128,10 +129,16 @@ class Restore:
         return {"told": told, **({"safety": str(safety)} if safety.exists() else {})}
 
     def _prune(self, journal: Journal) -> None:
-        """Of the safety copies the newest stay, and those that a run needs to go on."""
-        for old in copies.named(self.state / "safety")[:-_SAFETY_KEPT]:
-            if old.name not in journal.stamps():
-                shutil.rmtree(old)
+        """Of each container's safety copies the newest stay, and those that a run needs to go on."""
+        runs = copies.named(self.state / "safety")
+        for container in {path.name for run in runs for path in run.iterdir()}:
+            theirs = [run / container for run in runs if (run / container).exists()]
+            for old in theirs[:-_SAFETY_KEPT]:
+                if old.parent.name not in journal.stamps():
+                    shutil.rmtree(old)
+        for run in runs:
+            with suppress(OSError):  # there is more in it
+                run.rmdir()
 
 
 def _before(safety: Path) -> str:

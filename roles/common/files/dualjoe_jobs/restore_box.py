@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import tempfile
 import time
@@ -153,7 +154,7 @@ class Box:
 
     def _exec(self, argv: Sequence[str], login: Login) -> list[str]:
         # The inner limit ends the program; ending `docker exec` alone would leave it running in the container.
-        command = ["timeout", "-k", "5", f"{self.deadline.left():.0f}", *argv]
+        command = ["timeout", "-k", "5", str(math.ceil(self.deadline.left())), *argv]  # to it, 0 is no limit
         source = self.parameter("password_env")
         if source and login.password_to:  # from one variable to another inside: on no command line
             command = ["sh", "-c", f'export {login.password_to}="${{{source}}}"; exec "$@"', "sh", *command]
