@@ -21,7 +21,7 @@ from dualjoe_jobs.restore_nodes import Node, Settings
 from dualjoe_jobs.rsync import Deadline
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 SNAPSHOT = "20261125T200000Z"
 
@@ -176,11 +176,12 @@ class Docker:
         mounts: Mapping[str, Path],
         running: bool = True,
         labels: Mapping[str, str] = MappingProxyType({}),
+        health: Sequence[str] = ("CMD", "well"),
     ) -> None:
         """A container with these mounts, and a health check that asks `well`."""
         found = [{"Destination": inside, "Source": str(source)} for inside, source in mounts.items()]
         state = {"Running": running, "ExitCode": 0, "StartedAt": "1", "Pid": os.getpid()}
-        config = {"Healthcheck": {"Test": ["CMD", "well"]}, "Labels": dict(labels)}
+        config = {"Healthcheck": {"Test": list(health)}, "Labels": dict(labels)}
         box = {"State": state, "Mounts": found, "Config": config}
         self._store("boxes", {**self.boxes, name: box})
 

@@ -63,7 +63,8 @@ class Daemon(socketserver.UnixStreamServer):
                 for bind in body["HostConfig"]["Binds"]:
                     source, inside = bind.split(":")[:2]
                     mounts[inside] = docker.root / f"volumes/{source}/_data" if source.isdigit() else source
-                docker.add(name, mounts, running=False, labels=body["Labels"])
+                health = (body.get("Healthcheck") or {"Test": ["NONE"]})["Test"]
+                docker.add(name, mounts, running=False, labels=body["Labels"], health=health)
                 answer = b'{"Id": "1"}'
                 status = 201
                 if body["Cmd"] == ["refused"]:
@@ -213,6 +214,19 @@ def test_what_a_killed_drill_left_is_removed_first(pair: T440) -> None:
     (pair.root / "state/drill/stage/box").mkdir(parents=True)
     assert run(pair)[0] == 0
     assert nothing_is_left(pair)
+
+
+@pytest.mark.parametrize("check", [{}, {"check": {"command": ["cat", "one.txt"]}}])
+def test_one_that_nobody_asks_is_told_of(check: dict[str, Any], pair: T440) -> None:
+    for site in (pair.site.root, pair.root / "pc-b"):
+        shutil.rmtree(site / "snapshots" / SNAPSHOT)
+    save(pair, pair.site, healthcheck=None)
+    save(pair, Site(pair.root / "third", "third"), healthcheck=None)
+    shutil.copytree(pair.root / "third/snapshots" / SNAPSHOT, pair.root / "pc-b/snapshots" / SNAPSHOT)
+    pair.items["box"].update(check)
+    code, result, _ = run(pair)
+    assert (code, result["result"]) == (0, "ok"), result
+    assert ("box would come back, but nobody has asked it" in result["warnings"].get("unasked", "")) == (not check)
 
 
 def test_nothing_is_left_when_the_time_is_up(pair: T440, monkeypatch: pytest.MonkeyPatch) -> None:

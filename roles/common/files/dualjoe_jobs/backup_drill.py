@@ -18,7 +18,7 @@ from .drill_scratch import Scratch
 from .durable import write_json
 from .job import JobFailed, Outcome
 from .restore_nodes import Node, Settings
-from .restore_steps import Progress, bring_back, look
+from .restore_steps import UNASKED, Progress, bring_back, look
 from .rsync import Deadline
 
 NAME = "drill"
@@ -55,7 +55,11 @@ class Drill:
             return Outcome("failed", "; ".join(whys))
         seconds = max(detail["seconds"] for detail in details)
         message = f"{len(details)} restores, the slowest in {seconds:.0f} s, as of {oldest} or later"
-        return Outcome("ok", message, oldest)
+        unasked = ", ".join(dict.fromkeys(each["container"] for each in details if UNASKED in each["told"]))
+        warnings = {
+            "unasked": f"{unasked} would come back, but {UNASKED}: give it a health check, or `check` in its backup"
+        }
+        return Outcome("ok", message, oldest, warnings=warnings if unasked else {})
 
     def _one(self, node: Node, name: str, snapshots: Sequence[Snapshot], silent: Mapping[str, str]) -> dict[str, Any]:
         """How it went with one container of one node."""

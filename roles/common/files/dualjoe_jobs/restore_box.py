@@ -108,9 +108,12 @@ class Box:
         found = self.inspect()
         if not found["State"]["Running"]:
             return "it does not run"
-        test = (found["Config"].get("Healthcheck") or {}).get("Test") or ["NONE"]
-        argv = {"CMD": test[1:], "CMD-SHELL": ["sh", "-c", *test[1:]]}.get(test[0], [])
+        argv = _health_check(found)
         return self.complains(*argv) if argv else ""
+
+    def has_question(self) -> bool:
+        """Whether anything asks it how it is: its health check, or the item's own question."""
+        return bool(self.item.get("check") or _health_check(self.inspect()))
 
     def ask(self) -> str:
         """Put the item's own question, if there is one, and return the answer. Raises JobFailed at a wrong one."""
@@ -180,6 +183,12 @@ class Box:
         if place.resolve() != place:
             raise JobFailed(f"{path} of {self.name} leads through a link")
         return place
+
+
+def _health_check(found: Mapping[str, Any]) -> list[str]:
+    """The program that a container's health check runs in it; none without one."""
+    test = (found["Config"].get("Healthcheck") or {}).get("Test") or ["NONE"]
+    return {"CMD": test[1:], "CMD-SHELL": ["sh", "-c", *test[1:]]}.get(test[0], [])
 
 
 def run(argv: Sequence[str], deadline: Deadline, told: Path | None = None, output: Path | None = None) -> bytes:

@@ -15,6 +15,7 @@ from .restore_box import Box
 from .restore_hooks import SERVERS, Load, Server
 from .restore_places import Fetched, Place
 
+UNASKED = "nobody has asked it how it is"
 _LOADS = 3
 
 
@@ -76,6 +77,8 @@ def look(box: Box, fetched: Fetched) -> list[str]:
     box.wait_well()
     told = [restore_hooks.count_redis(box, fetched)] if fetched.hook == "redis" else []
     answer = box.ask()
+    if not (told or fetched.hook in SERVERS or box.has_question()):
+        told.append(UNASKED)
     return [*told, f"it answers {answer[:80]!r}"] if answer else told
 
 
