@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from dualjoe import job_results
 from dualjoe_jobs import docker_socket
 from dualjoe_jobs.backup_drill import drill
 from dualjoe_jobs.job import JobFailed
@@ -124,7 +125,7 @@ def run(t440: T440) -> tuple[int, dict[str, Any], list[dict[str, Any]]]:
     jobs = t440.root / "jobs"
     code = drill(t440.settings, t440.root / "state", as_json=False, results=jobs)
     result = json.loads((jobs / "drill.json").read_text())
-    return code, result, json.loads((jobs / "drill-details.json").read_text())["containers"]
+    return code, result, json.loads((jobs / "drill.details").read_text())["containers"]
 
 
 def nothing_is_left(t440: T440) -> bool:
@@ -144,6 +145,7 @@ def test_each_container_comes_back_from_each_node(pair: T440, daemon: Daemon) ->
     ]
     assert details[0]["told"] == ["the files are in place", "it answers 'one'"]
     assert nothing_is_left(pair)
+    assert list(job_results.read(pair.root / "jobs")) == ["drill"], "what else is there is no job's result"
     assert (pair.volume / "live").read_text() == "untouched"
     assert not [line for line in pair.docker.commands() if line in ("stop --time 60 box", "start box")]
 

@@ -168,7 +168,7 @@ def test_a_drill_shows_that_all_would_come_back(backups: Backups) -> None:
     assert docker_has(backups) == before
     told = json.loads(backups.root(T, "cat /var/lib/dualjoe/jobs/drill.json"))
     assert told["result"] == "ok", told
-    details = json.loads(backups.root(T, "cat /var/lib/dualjoe/jobs/drill-details.json"))["containers"]
+    details = json.loads(backups.root(T, "cat /var/lib/dualjoe/jobs/drill.details"))["containers"]
     assert {(each["node"], each["container"]) for each in details} == {(n, c) for n in NODES for c in CONTAINERS}
     assert all(each["ok"] and each["seconds"] > 0 for each in details), details
 

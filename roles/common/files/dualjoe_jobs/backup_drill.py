@@ -22,7 +22,7 @@ from .restore_steps import UNASKED, Progress, bring_back, look
 from .rsync import Deadline
 
 NAME = "drill"
-_DETAILS = "drill-details.json"
+_DETAILS = "drill.details"  # no result of a job
 _RUN_SECONDS = 6 * 3600
 
 
