@@ -125,11 +125,11 @@ class _Postgres:
     def load(self, name: str, dump: Path, stamp: str) -> str:
         new, before = f"{name[:_NAME_CHARACTERS]}_restoring", f"{name[:_NAME_CHARACTERS]}_before_{stamp}"
         there = self._databases()
-        create, settings = self._database_level(dump)
         if before in there:  # a run that was cut off had come so far
-            self._set(settings)
+            self._set(self._database_level(dump)[1])
             return f"{name}: it is in place"
         self.sql(f"DROP DATABASE IF EXISTS {_quoted(new)}")
+        create, settings = self._database_level(dump)
         self.sql(re.sub(r'^CREATE DATABASE ("(?:[^"]|"")+"|\S+)', f"CREATE DATABASE {_quoted(new)}", create))
         self.ask("pg_restore", "--exit-on-error", "-d", new, told=dump)
         rows = self._check_rows(new, dump)
