@@ -77,7 +77,9 @@ class T440:
             return "\n".join(self.mounts)
         if words[:2] == ["volume", "ls"]:
             names = {mount["Name"] for mounts in self.mounts.values() for mount in mounts if mount["Type"] == "volume"}
-            return "".join(json.dumps({"Name": name, "Labels": ""}) + "\n" for name in names)
+            told = [{"Name": name, "Labels": ""} for name in names]
+            told.append({"Name": "of-a-drill", "Labels": "dualjoe.scratch=1"})
+            return "".join(json.dumps(each) + "\n" for each in told)
         if words[0] in ("pause", "unpause"):
             (self.still.add if words[0] == "pause" else self.still.remove)(words[1])
             return ""
