@@ -69,7 +69,26 @@ def test_a_part_that_could_not_be_saved_anew_is_as_old_as_it_is() -> None:
     assert restoring.choose(restoring.parse("pc-a", {"snapshots": rows}), "box", Wanted()).name == "20261125T060000Z"
 
 
-@pytest.mark.parametrize("reply", [{}, {"snapshots": 1}, {"snapshots": [{"name": "x"}]}])
+GOOD = {"name": "20261125T060000Z", "captured_at": "2026-11-25T06:00:00Z", "containers": {}}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {},
+        {"snapshots": 1},
+        {"snapshots": [{"name": "x"}]},
+        {"snapshots": [{**GOOD, "name": "../x"}]},
+        {"snapshots": [{**GOOD, "name": "\x1b[2J"}]},
+        {"snapshots": [{**GOOD, "captured_at": "9999"}]},
+        {"snapshots": [{**GOOD, "captured_at": ""}]},
+        {
+            "snapshots": [
+                {**GOOD, "containers": {"box": {"hook": "files", "files": 1, "bytes": 1, "captured_at": "tomorrow"}}}
+            ]
+        },
+    ],
+)
 def test_a_listing_that_makes_no_sense_is_no_listing(reply: Any) -> None:
     with pytest.raises((ValueError, KeyError, TypeError)):
         restoring.parse("pc-a", reply)

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from . import dated
+
 
 class NoSnapshot(Exception):
     """None of the snapshots fits; the message says why, and what to ask for."""
@@ -44,7 +46,7 @@ class Wanted:
 def parse(node: str, reply: Mapping[str, Any]) -> list[Snapshot]:
     """The snapshots that a node lists. Raises ValueError, KeyError or TypeError when that makes no sense."""
     states = {"good": True, "bad": False}
-    return [
+    found = [
         Snapshot(
             node,
             str(each["name"]),
@@ -62,6 +64,12 @@ def parse(node: str, reply: Mapping[str, Any]) -> list[Snapshot]:
         )
         for each in reply["snapshots"]
     ]
+    for snapshot in found:  # a node in the wrong hands lists what it likes: people see it, and times are compared
+        if not dated.is_name(snapshot.name):
+            raise ValueError(f"{snapshot.name!r} is no snapshot's name")
+        for moment in (snapshot.captured_at, *(part.captured_at for part in snapshot.parts.values())):
+            dated.name_of(moment)
+    return found
 
 
 def choose(found: Iterable[Snapshot], container: str, wanted: Wanted) -> Snapshot:
