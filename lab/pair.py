@@ -22,6 +22,14 @@ SECRETS = ROOT / "lab" / ".state" / "secrets.yml"  # made by create.yml
 ANSIBLE = ROOT / ".venv" / "bin"
 UNIT = "openclaw-gateway.service"
 CHAT = 4711  # the person who talks to Joe
+_FILL_INODES = """
+import itertools, sys
+try:
+    for number in itertools.count():
+        open(f"{sys.argv[1]}/filler-{number}", "x").close()
+except OSError:
+    pass
+"""
 RESUME_SECONDS = 0.25  # so long may a gateway that was frozen with its machine go on: docs/architecture.md
 
 
@@ -92,6 +100,13 @@ class Pair:
     def start(self, machine: str) -> None:
         """Switch it on."""
         run("docker", "start", machine)
+
+    def fill(self, machine: str, folder: str, what: str) -> None:
+        """Leave no ``bytes`` or no ``inodes`` on a folder's disk, by files in it that are named filler."""
+        if what == "bytes":
+            self.on(machine, "sh", "-c", f"cat /dev/zero > {folder}/filler || true")
+        else:
+            self.on(machine, "python3", "-c", _FILL_INODES, folder)
 
     def freeze(self, machine: str) -> None:
         """Stop every process of it, as a hanging host would."""

@@ -25,14 +25,6 @@ A, B = NODES
 ROOT = "/var/lib/dualjoe/backups"
 EXPORT = "/var/lib/dualjoe/export"
 NOTES = f"{EXPORT}/quiesced"
-FILL_INODES = """
-import itertools, sys
-try:
-    for number in itertools.count():
-        open(f"{sys.argv[1]}/filler-{number}", "x").close()
-except OSError:
-    pass
-"""
 BIG = "dd if=/dev/urandom of=/srv/uploads/big bs=1M count=64 2>/dev/null; chmod 0644 /srv/uploads/big"
 # Run on T440: the moment in which Docker has paused the container.
 PAUSED = "until [ \"$(docker inspect --format '{{.State.Paused}}' web)\" = true ]; do :; done"
@@ -85,10 +77,7 @@ def running(backups: Backups, node: str) -> Iterator[subprocess.Popen[str]]:
 def full(backups: Backups, machine: str, place: str, what: str) -> Iterator[None]:
     """In the block, a folder's disk has no room left."""
     with backups.small_disk(machine, place):
-        if what == "bytes":
-            backups.root(machine, f"cat /dev/zero > {place}/filler || true")
-        else:
-            backups.pair.on(machine, "python3", "-c", FILL_INODES, place)
+        backups.pair.fill(machine, place, what)
         yield
 
 

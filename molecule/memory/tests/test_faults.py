@@ -46,14 +46,6 @@ assert writer.poll() is None
 writer.kill()
 print(good)
 """
-FILL_INODES = """
-import itertools, sys
-try:
-    for number in itertools.count():
-        open(f"{sys.argv[1]}/filler-{number}", "w").close()
-except OSError:
-    pass
-"""
 FLIP = """
 import os, sys
 with open(sys.argv[1], "r+b") as file:
@@ -240,10 +232,7 @@ def test_a_run_that_is_killed_leaves_only_a_stage(a: Node, b: Node) -> None:
 @pytest.mark.parametrize("place", [ROOT, OTHER], ids=["the stage", "the live memory"])
 def test_a_disk_that_is_full(a: Node, b: Node, place: str, what: str) -> None:
     a.put("workspace/memory/new.md", "new\n" * 9999)
-    if what == "bytes":
-        b.root(f"cat /dev/zero > {place}/filler || true")
-    else:
-        b.pair.on(b.name, "python3", "-c", FILL_INODES, place)
+    b.pair.fill(b.name, place, what)
     before = live(b)
     try:
         result = b.sync()
