@@ -170,3 +170,25 @@ def test_a_catalog_leads_nowhere_else(tmp_path: Path) -> None:
         with pytest.raises((JobFailed, OSError)):
             place(box, tmp_path / "part" / line[10:13], owners=False, below="b")
     assert not list(tmp_path.rglob("out"))
+
+
+@pytest.mark.parametrize("below", ["", "b"])
+def test_a_hard_link_through_a_symlink_of_the_catalog_leads_nowhere(tmp_path: Path, below: str) -> None:
+    """It would give a container a name of any file on its disk, such as /etc/shadow, to read and to write."""
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/shadow").write_text("psst")
+    box = container(
+        tmp_path / "box",
+        other("b", "directory"),
+        other("b/l", "symlink", target=str(tmp_path / "etc")),
+        other("b/shadow", "file", link="b/l/shadow"),
+    )
+    with pytest.raises(JobFailed, match="makes no sense: 'b/shadow' is a link to 'b/l/shadow', which is no file"):
+        place(box, tmp_path / "target", owners=False, below=below)
+    assert (tmp_path / "etc/shadow").stat().st_nlink == 1
+
+
+def test_only_files_have_further_names(tmp_path: Path) -> None:
+    box = container(tmp_path / "box", other("l", "symlink", target="x"), other("m", "file", link="l"))
+    with pytest.raises(JobFailed, match="which is no file"):
+        place(box, tmp_path / "target", owners=False)

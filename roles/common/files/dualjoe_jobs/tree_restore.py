@@ -141,13 +141,23 @@ class _Placing:
         first = self.brought.get(entry.link)
         if first is None and (not self.below or entry.link.startswith(f"{self.below}/")):
             first = self._at(entry.link)
-        if first is not None:
+        if first is not None and self._is_placed(first):
             os.link(first, path, follow_symlinks=False)
             return
-        if entry.link not in self._outside:
+        if first is not None or entry.link not in self._outside:
             raise CatalogError(f"{entry.path!r} is a link to {entry.link!r}, which is no file")
         self._copy(entry, self._outside[entry.link], path)
         self.brought[entry.link] = path
+
+    def _is_placed(self, path: str) -> bool:
+        """Whether it is a file in the target: a symlink that was placed before may lead to what is elsewhere."""
+        folder = os.path.dirname(path)
+        within = os.path.realpath(folder) == self._real_target + folder[len(str(self.target)) :]
+        return within and os.path.lexists(path) and stat.S_ISREG(os.lstat(path).st_mode)
+
+    @cached_property
+    def _real_target(self) -> str:
+        return os.path.realpath(self.target)
 
     @cached_property
     def _outside(self) -> dict[str, Entry]:
