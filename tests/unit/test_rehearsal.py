@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from dualjoe_jobs import job, pull, rehearsal
+from dualjoe_jobs import job, rehearsal, room
 from dualjoe_jobs.memory import Memory
 from dualjoe_jobs.rehearsal import Rehearsal, Settings
 from dualjoe_jobs.rehearsal_gateway import without_secrets
@@ -424,8 +424,8 @@ def test_a_bit_that_flipped_in_the_generation_is_found(standby: Standby) -> None
 
 
 def test_a_disk_without_room_is_left_alone(standby: Standby, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pull, "_RESERVE", 1.0)
-    monkeypatch.setattr(pull, "_RESERVE_BYTES", 1 << 60)
+    monkeypatch.setattr(room, "_RESERVE", 1.0)
+    monkeypatch.setattr(room, "_RESERVE_BYTES", 1 << 60)
     told = standby.rehearse()
     assert told["result"] == "failed"
     assert "too little room" in told["message"]

@@ -25,7 +25,7 @@ from .backup_settings import BACKUPS, PATH, Settings
 from .copies import Copies, named, next_name
 from .held import Held
 from .job import JobFailed, Outcome
-from .pull import check_room
+from .room import check_room
 from .rsync import Deadline
 from .source import Source
 from .verified import Verified

@@ -27,7 +27,7 @@ from .backup_settings import Settings
 from .copies import named
 from .durable import sync_folder, sync_tree
 from .job import JobFailed
-from .pull import check_room
+from .room import check_room
 from .rsync import Deadline
 from .source import Source
 

@@ -16,11 +16,9 @@ from .copies import Copies
 from .job import JobFailed
 from .manifest import Manifest, Sum
 from .memory_sets import remove_file
+from .room import check_room
 from .rsync import Deadline
 from .source import NOT_ASKED, Exported, Source, ssh_options
-
-# So much of the disk stays free, the lesser of the two.
-_RESERVE, _RESERVE_BYTES, _RESERVE_FILES = 0.05, 5 << 30, 100_000
 
 
 @dataclass(frozen=True)
@@ -165,13 +163,3 @@ def _sums(tree: Path) -> Mapping[str, Sum]:
         return manifest.load(tree).sums
     except manifest.ManifestError:
         return {}
-
-
-def check_room(folder: Path, size: int, files: int) -> None:
-    """Raise JobFailed unless ``size`` bytes more in so many files leave the disk its reserve."""
-    disk = os.statvfs(folder)
-    free = disk.f_bavail * disk.f_frsize - size
-    if free < min(_RESERVE * disk.f_blocks * disk.f_frsize, _RESERVE_BYTES):
-        raise JobFailed(f"too little room in {folder} for {size >> 20} MiB more")
-    if disk.f_files and disk.f_favail < files + min(_RESERVE * disk.f_files, _RESERVE_FILES):
-        raise JobFailed(f"too few inodes in {folder} for {files} more files")

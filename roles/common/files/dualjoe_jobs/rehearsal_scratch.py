@@ -18,7 +18,7 @@ from dualjoe.selection import Selection
 from .generations import Generation
 from .job import JobFailed
 from .memory_sets import MemorySet, copy_file, real_folder
-from .pull import check_room
+from .room import check_room
 
 # Of the live state directory, what a gateway makes anew at each start.
 _ANEW = ["tmp/", "cache/", ".cache/", "logs/", "plugin-skills/", "*.lock", "*.pid"]

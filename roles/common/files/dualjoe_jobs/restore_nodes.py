@@ -14,8 +14,8 @@ from dualjoe.restoring import Snapshot
 
 from . import manifest, rsync, tree_restore
 from .job import JobFailed
-from .pull import check_room
 from .restore_places import Fetched
+from .room import check_room
 from .rsync import Deadline
 from .source import ssh_options
 

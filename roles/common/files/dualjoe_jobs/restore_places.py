@@ -22,9 +22,9 @@ from dualjoe.catalog import CatalogError, Entry
 
 from . import manifest, redis_log, tree_restore
 from .job import JobFailed
-from .pull import check_room
 from .restore_box import Box
 from .restore_files import PART, carry, existing, own, remove
+from .room import check_room
 
 SAVED = "saved"
 _PLACES = "places.json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from dualjoe import wire
 
 from . import rsync
 from .job import JobFailed
+from .room import check_reserve
 from .rsync import Deadline
 
 KNOWN_HOSTS = Path("/etc/dualjoe/known_hosts")
@@ -101,7 +103,8 @@ class Source:
     ) -> None:
         """Bring these files of its export into ``target``, whatever is there. Raises JobFailed.
 
-        ``older`` is a tree that may have older versions of them, which save sending all of a new one.
+        ``older`` is a tree that may have older versions of them, which save sending all of a new one. The other side
+        may send more than it has told: it ends at the deadline, or when the disk is nearly full.
         """
         if not paths:
             return
@@ -117,4 +120,5 @@ class Source:
             *options,
         ]
         told = b"\0".join(map(os.fsencode, paths))
-        rsync.copy([*words, f"{self.login}:", f"{target}/"], self.deadline, told, shown)
+        watch = partial(check_reserve, target)
+        rsync.copy([*words, f"{self.login}:", f"{target}/"], self.deadline, told, shown, watch)
