@@ -129,6 +129,13 @@ def test_damage_is_named_and_remembered(pair: Pair, harm: Harm, path: str) -> No
     assert again.result == "failed", "until it is repaired or gone, whatever is read"
 
 
+@pytest.mark.parametrize("harm", ["web/catalog.jsonl", "snapshot.json"])
+def test_what_a_snapshot_shares_with_one_that_cannot_be_looked_through_is_read(pair: Pair, harm: str) -> None:
+    (pair.snapshot(2) / harm).unlink()
+    damage(pair.snapshot(1) / "web/data/same")
+    assert f"{pair.snapshots[1]}/web/data/same" in run(pair).message
+
+
 def test_what_does_not_belong_is_told_and_left(pair: Pair) -> None:
     paths = ("more", "web/more", "web/data/a/more", "web/data/z")
     for path in paths:

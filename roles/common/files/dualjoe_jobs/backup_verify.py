@@ -59,8 +59,8 @@ class Share:
 
 
 def _wanted(newer: Path | None, share: Share, known: Sequence[str]) -> Wanted:
-    """Which files of a snapshot are read. ``newer``: the snapshot after it, which was looked at before; ``known``: what
-    was damaged when it was read last."""
+    """Which files of a snapshot are read. ``newer``: a snapshot after it, all of which was looked at before; ``known``:
+    what was damaged when it was read last."""
     suspects = set(known)
 
     def wanted(path: str, entry: Entry, status: os.stat_result) -> bool:
@@ -84,9 +84,10 @@ def _look(places: Sequence[Path], verified: Verified, share: Share, tally: Tally
     for place in reversed(places):
         wanted = _wanted(newer, share, verified.damaged.get(place.name, ()))
         damage = list(islice(snapshot_check.check(place, wanted, tally), left))
-        newer = place
         if not place.exists():  # pruned meanwhile
             continue
+        if not damage:  # otherwise files may not have been looked at, as where a catalog is damaged
+            newer = place
         found[place] = damage
         left -= len(damage)
         if left == 0:
