@@ -112,10 +112,16 @@ _TOLD = 5
 
 
 def _chosen(folder: Path, wanted: str) -> list[Path]:
-    """Raises SnapshotError."""
+    """Raises SnapshotError, also where none of them can be checked."""
     if wanted == _ALL:
-        return sorted(path for path in folder.glob("*") if dated.is_name(path.name))
-    return [snapshots.find(folder, wanted)]
+        found = sorted(path for path in folder.glob("*") if dated.is_name(path.name))
+    else:
+        found = [snapshots.find(folder, wanted)]
+    if not found:
+        raise snapshots.SnapshotError(f"there is no snapshot in {folder}")
+    if all(map(snapshots.is_old, found)):
+        raise snapshots.SnapshotError(f"{found[-1].name} was made by a former version, which kept no catalogs")
+    return found
 
 
 def _look(place: Path, content: bool) -> dict[str, Any]:

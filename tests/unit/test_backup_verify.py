@@ -322,3 +322,17 @@ def test_the_module_finds_the_same(pair: Pair, capsys: pytest.CaptureFixture[str
     assert module(capsys, path=folder, snapshot="all", content=False)["good"], "of the same size"
     assert "could not check: there is no snapshot 1999" in module(capsys, path=folder, snapshot="1999")["msg"]
     assert tree(pair.backups) == before
+
+
+def test_the_module_calls_nothing_good_that_it_could_not_check(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = module(capsys, path=str(tmp_path), snapshot="all", fail_on_error=False)
+    assert (answer["failed"], answer["good"]) == (True, False)
+    assert f"could not check: there is no snapshot in {tmp_path}" in answer["msg"]
+    (tmp_path / "20261101T000000Z").mkdir()
+    (tmp_path / "20261101T000000Z/manifest.json").write_text("{}")
+    for which in ("newest", "all"):
+        answer = module(capsys, path=str(tmp_path), snapshot=which, fail_on_error=False)
+        assert (answer["failed"], answer["good"]) == (True, False)
+        assert "20261101T000000Z was made by a former version" in answer["msg"]
