@@ -308,6 +308,19 @@ def test_a_warning_is_told_once_whoever_tells_it_and_so_is_its_end() -> None:
     assert texts == ["Over: job backup warns no more of uncovered-volumes."]
 
 
+def test_a_warning_of_a_node_s_own_snapshots_names_the_node_and_each_one_is_told() -> None:
+    """Both are to look at their disks, or to be told that a drop is right."""
+    warned = run_at(9990, 9990, warnings={"repaired": "look at this node's disk."})
+    decision = Decision(Record(7, "pc-a"), "home", "")
+    a, b = replace(sighting(10000, 10000, backup=warned), node="pc-a"), sighting(10000, 10000, backup=warned)
+    known, texts = alerts.news({}, alerts.standing(decision, {"pc-a": a}, 2), 0, 3600)
+    assert texts == ["Job backup on pc-a warns: look at this node's disk."]
+    known, texts = alerts.news(known, alerts.standing(decision, {"pc-a": a, "pc-b": b}, 2), 10, 3600)
+    assert texts == ["Job backup on pc-b warns: look at this node's disk."]
+    _, texts = alerts.news(known, alerts.standing(decision, {"pc-b": b}, 2), 20, 3600)
+    assert texts == ["Over: job backup warns no more of repaired on pc-a."]
+
+
 @pytest.mark.parametrize("nonsense", [None, [], "geese", 5])
 def test_warnings_that_make_no_sense_are_none(nonsense: Any) -> None:
     assert troubles(sighting(10000, 10000, backup=run_at(9990, 9990, warnings=nonsense)), jobs=()) == {}

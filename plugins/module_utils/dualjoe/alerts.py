@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from . import freshness
+from . import freshness, snapshot_warnings
 from .pair import Decision, Sighting
 
 NOT_SERVED = frozenset({"nobody_fit", "alone", "sick_alone"})
@@ -114,7 +114,10 @@ def _of_jobs(sighting: Sighting, expected: Sequence[freshness.Job], wall: float)
             found[f"job {sighting.node} {name}"] = text
         warnings = job.get("warnings")
         for kind, text in warnings.items() if isinstance(warnings, dict) else ():
-            found[f"warning {name} {kind}"] = f"Job {name} warns: {text}"  # once, when both nodes tell of T440's data
+            if kind in snapshot_warnings.OF_SOURCE:  # told once, when both nodes find it
+                found[f"warning {name} {kind}"] = f"Job {name} warns: {text}"
+            else:
+                found[f"warning {name} {kind} on {sighting.node}"] = f"Job {name} on {sighting.node} warns: {text}"
     return {**found, **freshness.overdue(expected, sighting, wall)}
 
 

@@ -9,6 +9,9 @@ from .snapshots import Snapshot
 
 Size = tuple[int, int]  # files, bytes
 
+# Kinds that are of T440's data, whichever node has them. The others are of a node's own snapshots.
+OF_SOURCE = ("uncovered-containers", "uncovered-volumes", "unsteady")
+
 _TOLD = 5
 
 
