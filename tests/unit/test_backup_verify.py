@@ -85,6 +85,24 @@ def test_only_one_is_looked_at_where_only_one_is_asked_for(pair: Pair) -> None:
         run(pair, name="1999")
 
 
+def test_looking_at_a_good_one_does_not_end_the_trouble_with_another(pair: Pair) -> None:
+    (pair.snapshot(0) / "web/data/log").unlink()
+    run(pair)
+    outcome = run(pair, name=pair.snapshots[2])
+    assert outcome.result == "failed"
+    assert f"found damaged before, and not looked at this time: {pair.snapshots[0]}" in outcome.message
+
+
+def test_where_more_is_damaged_than_one_run_takes_up_the_next_one_reads_the_same_share(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup_verify, "_MOST", 1)
+    for snapshot in (1, 2):
+        damage(pair.snapshot(snapshot) / "web/data/log")
+    assert "no more, as 1 things are wrong" in run(pair).message
+    assert Verified.load(pair.backups).read_at is None, "what was not looked at was not read"
+
+
 def remove_catalog(place: Path) -> None:
     (place / "db/catalog.jsonl").unlink()
 

@@ -76,8 +76,10 @@ def _wanted(newer: Path | None, share: Share, known: Sequence[str]) -> Wanted:
     return wanted
 
 
-def _look(places: Sequence[Path], verified: Verified, share: Share, tally: Tally) -> dict[Path, list[Damage]]:
-    """What is wrong with each snapshot of ``places`` (oldest first) that could be looked at."""
+def _look(
+    places: Sequence[Path], verified: Verified, share: Share, tally: Tally
+) -> tuple[dict[Path, list[Damage]], bool]:
+    """What is wrong with each snapshot of ``places`` (oldest first) that could be looked at; whether that is all."""
     found: dict[Path, list[Damage]] = {}
     left = _MOST
     newer = None
@@ -91,8 +93,8 @@ def _look(places: Sequence[Path], verified: Verified, share: Share, tally: Tally
         found[place] = damage
         left -= len(damage)
         if left == 0:
-            break
-    return found
+            return found, False
+    return found, True
 
 
 def verify(settings: Settings, backups: Path, everything: bool = False, name: str | None = None) -> Outcome:
@@ -104,7 +106,7 @@ def verify(settings: Settings, backups: Path, everything: bool = False, name: st
     old = [path for path in chosen if snapshots.is_old(path)]
     share = Share(0.0, 1.0) if everything or name else Share.due(verified, settings.verify_days, time.time())
     tally = Tally()
-    found = _look([path for path in chosen if path not in old], verified, share, tally)
+    found, whole = _look([path for path in chosen if path not in old], verified, share, tally)
     repair = Repair(backups, settings)
     if any(found.values()):
         repair.run(found)
@@ -113,15 +115,17 @@ def verify(settings: Settings, backups: Path, everything: bool = False, name: st
         verified.damaged.pop(place.name, None)
     for place, paths in repair.lost.items():
         verified.damaged[place.name] = sorted({*verified.damaged.get(place.name, ()), *paths})
-    if name is None:
+    if name is None and whole:
         verified.cursor, verified.read_at = share.end, time.time()
     verified.save(backups)
     said = f"{len(found)} snapshots looked at, {tally.files_read} files with {tally.bytes_read} bytes read"
+    if not whole:
+        said += f"; no more, as {_MOST} things are wrong: run it again when these are repaired or removed"
     if share.size < 1:
         said += f"; all is read within {settings.verify_days:g} days"
     if old:
         said += f"; {len(old)} of a former version cannot be verified"
-    return _outcome(repair, said)
+    return _outcome(repair, sorted(verified.damaged.keys() - {place.name for place in found}), said)
 
 
 def _find(folder: Path, name: str) -> Path:
@@ -131,14 +135,15 @@ def _find(folder: Path, name: str) -> Path:
         raise JobFailed(str(error)) from error
 
 
-def _outcome(repair: Repair, said: str) -> Outcome:
+def _outcome(repair: Repair, bad: Sequence[str], said: str) -> Outcome:
+    """``bad``: snapshots that were found damaged before, and were not looked at this time."""
     warnings = {}
     if repair.repaired:
         warnings["repaired"] = (
             f"Damaged and repaired: {_listed(repair.repaired)}. A disk that lost data once does it again: look at this"
             " node's (smartctl -a, journalctl -k)."
         )
-    if not repair.lost and not repair.surplus:
+    if not repair.lost and not repair.surplus and not bad:
         return Outcome("ok", said, warnings=warnings)
     told = []
     if lost := [f"{place.name}/{path}" for place, paths in repair.lost.items() for path in paths]:
@@ -148,6 +153,8 @@ def _outcome(repair: Repair, said: str) -> Outcome:
         )
     if repair.surplus:
         told.append(f"these do not belong into the snapshots; look at them, and remove them: {_listed(repair.surplus)}")
+    if bad:
+        told.append(f"found damaged before, and not looked at this time: {_listed(bad)}")
     return Outcome("failed", f"{'; '.join(told)} ({said})", warnings=warnings)
 
 
