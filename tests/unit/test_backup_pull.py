@@ -22,6 +22,7 @@ from dualjoe.retention import Policy
 from dualjoe.snapshot_check import check
 from dualjoe_jobs import backup, cli
 from dualjoe_jobs import job as jobs
+from dualjoe_jobs.backup_pull import Pull
 from dualjoe_jobs.backup_settings import Settings
 from dualjoe_jobs.job import JobFailed
 from dualjoe_jobs.pull import Settings as SourceSettings
@@ -157,6 +158,43 @@ def test_what_is_not_as_it_says_becomes_no_snapshot(pair: Pair, harm: Harm, says
     assert not (pair.backups / "stage").exists()
 
 
+def test_a_snapshot_s_own_words_are_not_read_where_they_are_more_than_was_told(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.fill(web={"notes": "one"})
+    receive = Source.receive
+
+    def more(source: Any, paths: Any, target: Path, *others: Any, **more: Any) -> None:
+        receive(source, paths, target, *others, **more)
+        if paths == ["snapshot.json"]:
+            with (target / "snapshot.json").open("a") as file:
+                file.write(" " * (9 << 20))
+
+    monkeypatch.setattr(Source, "receive", more)
+    with pytest.raises(JobFailed, match="more than 8 MiB"):
+        pair.pull()
+
+
+def test_what_is_still_to_be_sent_is_listed_without_what_may_be_long(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.fill(web={"notes": "one"})
+    sum_ = hashlib.sha256(b"one").hexdigest()
+    told = {"path": "notes", "type": "file", "size": 3, "sha256": sum_, "xattrs": {"user.long": "AAAA" * 1000}}
+    retold(pair, json.dumps(told).encode() + b"\n")
+    fetch, listed = Pull._fetch_rest, b""
+
+    def look(pull: Pull, rest: Path) -> None:
+        nonlocal listed
+        listed = rest.read_bytes()
+        fetch(pull, rest)
+
+    monkeypatch.setattr(Pull, "_fetch_rest", look)
+    pair.pull()
+    assert b"web/data/notes" in listed
+    assert len(listed) < 200
+
+
 @pytest.mark.parametrize("path", ["../../../stolen", "/etc/stolen", "a/../../stolen"])
 def test_a_catalog_that_leads_out_is_refused(pair: Pair, path: str) -> None:
     pair.fill(web={"notes": "one"})
@@ -228,6 +266,22 @@ def test_what_has_no_room_is_not_fetched(pair: Pair) -> None:
     with pytest.raises(JobFailed, match="too little room"):
         pair.pull()
     assert "web/data/notes" not in pair.calls.read_text()
+
+
+def test_folders_that_nobody_told_of_do_not_fill_the_disk(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair.fill(web={f"{number}/empty": "" for number in range(250)})
+    most = 0
+
+    def statvfs(_path: object) -> SimpleNamespace:
+        nonlocal most
+        made = len(list((pair.backups / "stage").glob("web/data/*")))
+        most = max(most, made)
+        return SimpleNamespace(f_frsize=4096, f_blocks=1000, f_bavail=1000, f_files=1000, f_favail=1000 - 10 * made)
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    with pytest.raises(JobFailed, match="too few inodes"):
+        pair.pull()
+    assert most == 100
 
 
 @pytest.mark.parametrize("what", ["f_bavail", "f_favail"])

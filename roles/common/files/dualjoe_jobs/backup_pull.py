@@ -29,6 +29,9 @@ from .source import Source
 
 _BATCH = 20_000  # files in one run of rsync
 _TOLD_BYTES = 8 << 20  # of snapshot.json, at most
+_FOLDERS = (
+    100  # made, at most, before the disk is looked at again: no catalog need list them, so nobody has told of them
+)
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
 Room = Callable[[int, int], None]
@@ -94,7 +97,11 @@ class Pull:
     def _fetch_told(self) -> Snapshot:
         self.source.receive([SNAPSHOT], self.stage, options=[f"--max-size={_TOLD_BYTES}"])
         try:
-            return snapshots.parse(json.loads((self.stage / SNAPSHOT).read_text("utf-8")))
+            with (self.stage / SNAPSHOT).open("rb") as file:
+                told = file.read(_TOLD_BYTES + 1)  # more may have come than was told
+            if len(told) > _TOLD_BYTES:
+                raise JobFailed(f"what T440 says of its export has more than {_TOLD_BYTES >> 20} MiB")
+            return snapshots.parse(json.loads(told))
         except (SnapshotError, OSError, ValueError, RecursionError) as error:
             raise JobFailed(f"T440 does not say what it has exported ({SNAPSHOT}: {error})") from error
 
@@ -132,14 +139,15 @@ class Pull:
             for entry in self._share(name, name in known):
                 wanted_bytes += entry.size
                 wanted_files += 1
-                yield entry._replace(path=f"{name}/{DATA}/{entry.path}")
+                # Not its extended attributes: many of them are held at a time.
+                yield Entry(f"{name}/{DATA}/{entry.path}", "file", size=entry.size, sha256=entry.sha256)
         self.room(wanted_bytes, wanted_files)
 
     def _share(self, name: str, known: bool) -> Iterator[Entry]:
         """The same for one container. ``known``: its current catalog can be trusted."""
         current, stage = self.copies.current.resolve() / name, self.stage / name
         source, target, here = f"{current / DATA}/", f"{stage / DATA}/", None
-        files = total = 0
+        files = total = folders = 0
         with ExitStack() as stack:
             new = catalog.read(stack.enter_context((stage / CATALOG).open("rb")))
             old = catalog.read(stack.enter_context((current / CATALOG).open("rb"))) if known else iter(())
@@ -152,6 +160,9 @@ class Pull:
                 if (folder := path.rpartition("/")[0]) != here:
                     os.makedirs(target + folder, 0o750, exist_ok=True)
                     here = folder
+                    folders += 1
+                    if folders % _FOLDERS == 0:
+                        self.room(0, 0)
                 same = before and before.sha256 == entry.sha256 and before.size == entry.size
                 if not same or f"{name}/{DATA}/{path}" in self.distrusted or not _linked(source + path, target + path):
                     yield entry
