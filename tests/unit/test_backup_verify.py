@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -189,6 +190,24 @@ def test_what_is_gone_comes_from_the_other_node(pair: Pair, peer: Path, path: st
         outcome = run(pair)
     assert outcome.result == "ok"
     assert {name: content for name, (_, content) in tree(bad).items()} == before
+
+
+@pytest.mark.parametrize("path", ["web/data/same", "web/data/log"])
+def test_a_disk_that_takes_no_repair_does_not_keep_damage_from_being_told(
+    pair: Pair, peer: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    shutil.copytree(pair.snapshot(0), pair.backups / "snapshots/20261124T055900Z")  # `log` has only the peer
+    damage(pair.snapshot(3) / path)
+
+    def full(_source: object, _target: object, **_options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "link", full)
+    outcome = run(pair)
+    assert outcome.result == "failed"
+    assert "No space left on device" in outcome.message
+    assert f"{pair.snapshots[3]}/{path}" in outcome.message
+    assert Verified.load(pair.backups).word(pair.snapshots[3]) == "bad"
 
 
 def test_what_another_snapshot_here_has_needs_no_other_node(pair: Pair) -> None:

@@ -47,19 +47,26 @@ class Repair:
     why: str = "no other snapshot has it"
 
     def run(self, found: Mapping[Path, Sequence[Damage]]) -> None:
-        """Repair what can be repaired of what was ``found``, by snapshot. Raises JobFailed, OSError."""
+        """Repair what can be repaired of what was ``found``, by snapshot. Raises JobFailed when it may not begin."""
         with self._alone():
             places = named(self.backups / "snapshots")
             wanted = self._wanted(found, places)
-            for (path, sum_), where in list(wanted.items()):
-                if source := _good(path, sum_, places, where):
-                    self._replace(source, path, where, f"from {source.parents[path.count('/')].name}")
-                    del wanted[path, sum_]
-            if wanted:
-                self._from_peer(wanted)
+            try:
+                self._from_here(wanted, places)
+                if wanted:
+                    self._from_peer(wanted)
+            except OSError as error:  # what was found must be remembered all the same
+                self.why = str(error)
             for (path, _), where in wanted.items():
                 for place in where:
                     self.lost.setdefault(place, set()).add(path)
+
+    def _from_here(self, wanted: dict[tuple[str, Sum], list[Path]], places: Sequence[Path]) -> None:
+        """Take what another snapshot has, and take it out of ``wanted``."""
+        for (path, sum_), where in list(wanted.items()):
+            if source := _good(path, sum_, places, where):
+                self._replace(source, path, where, f"from {source.parents[path.count('/')].name}")
+                del wanted[path, sum_]
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -123,7 +130,8 @@ class Repair:
             source = Source(peer.login, peer.ssh, self._folder, Deadline(self.settings.source.run_seconds))
             self.why = f"{peer.name} has it neither"
             for path, sum_, got in _Fetch(source, self._folder).all(wanted):
-                self._replace(got, path, wanted.pop((path, sum_)), f"from {peer.name}")
+                self._replace(got, path, wanted[path, sum_], f"from {peer.name}")
+                del wanted[path, sum_]
         except (JobFailed, CatalogError, SnapshotError) as error:
             self.why = f"{peer.name}: {error}"
 
