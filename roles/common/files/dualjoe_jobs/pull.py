@@ -67,7 +67,7 @@ class Puller:
     @property
     def source(self) -> Source:
         """The other machine, for this run."""
-        return Source(self.settings.login, self.settings.ssh, self.copies.root, self.deadline)
+        return Source(self.settings.login, self.settings.ssh, self.copies.root, self.deadline, trusted=True)
 
     def ask_export(self, told: bytes = b"") -> Exported:
         """Have the source prepare its export, after telling it something. Raises JobFailed."""

@@ -77,7 +77,7 @@ def run(
     deadline: Deadline,
     told: bytes = b"",
     shown: bool = False,
-    watch: Callable[[], None] = lambda: None,
+    watch: Callable[[], None] | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a program until the deadline at most, ``told`` on its standard input; its output is ``shown`` or returned.
 
@@ -101,7 +101,8 @@ def run(
                 thread.join(min(_LOOK_SECONDS, max(0.0, over - time.monotonic())))
                 if time.monotonic() >= over:
                     raise JobFailed(late)
-                watch()
+                if watch:
+                    watch()
         process.wait(max(0.0, over - time.monotonic()))
     except subprocess.TimeoutExpired as error:
         raise JobFailed(late) from error
@@ -126,7 +127,7 @@ def copy(
     deadline: Deadline,
     told: bytes = b"",
     shown: bool = False,
-    watch: Callable[[], None] = lambda: None,
+    watch: Callable[[], None] | None = None,
 ) -> None:
     """Run rsync with these arguments, as ``run`` does. Raises JobFailed.
 

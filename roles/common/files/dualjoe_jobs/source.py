@@ -65,12 +65,14 @@ NOT_ASKED = Exported({})
 @dataclass(frozen=True)
 class Source:
     """``login``: USER@ADDRESS; ``ssh``: the command line up to it; ``sockets``: a folder of this run alone, for its
-    connection. The run ends at the deadline."""
+    connection. The run ends at the deadline. ``trusted``: it sends what it has told; a run with another one also ends
+    when the disk is nearly full."""
 
     login: str
     ssh: Sequence[str]
     sockets: Path
     deadline: Deadline
+    trusted: bool = False
 
     @property
     def _ssh(self) -> list[str]:
@@ -103,8 +105,7 @@ class Source:
     ) -> None:
         """Bring these files of its export into ``target``, whatever is there. Raises JobFailed.
 
-        ``older`` is a tree that may have older versions of them, which save sending all of a new one. The other side
-        may send more than it has told: it ends at the deadline, or when the disk is nearly full.
+        ``older`` is a tree that may have older versions of them, which save sending all of a new one.
         """
         if not paths:
             return
@@ -120,5 +121,5 @@ class Source:
             *options,
         ]
         told = b"\0".join(map(os.fsencode, paths))
-        watch = partial(check_reserve, target)
+        watch = None if self.trusted else partial(check_reserve, target)
         rsync.copy([*words, f"{self.login}:", f"{target}/"], self.deadline, told, shown, watch)
