@@ -596,3 +596,26 @@ def test_with_the_common_past_lost_a_person_is_asked(pair: Pair) -> None:
     assert states(pair.a) == {MEMORY: "conflict"}
     go_home(pair)
     assert pair.a.has(MEMORY) == LONG + "- a dog\n"
+
+
+@pytest.mark.parametrize("damaged", [b"", None, b"\0" * 95], ids=["cut off", "missing", "NUL"])
+def test_what_is_kept_is_whole_also_where_a_power_cut_took_its_copy(pair: Pair, damaged: bytes | None) -> None:
+    """The copy for the other node is not on the disk yet when its index is; what it was made from is."""
+    assert pair.b.sync() == job.DONE
+    unheard = LONG + "- the key is under the goose\n"
+    pair.a.put(MEMORY, unheard)
+    pair.connect(before='[ "$*" = export ] || exit 255')  # PC-A copies its memory, and its power fails
+    pair.b.sync()
+    pair.connect()
+    copy = pair.a.root / "export/tree" / MEMORY
+    pair.b.serve(term=2)
+    pair.b.put(MEMORY, LONG.replace("eleven", "twelve"))
+    copy.unlink()
+    if damaged is not None:
+        copy.write_bytes(damaged)
+    pair.a.be("passive", term=1)
+    assert pair.a.sync() == job.DONE
+    (kept,) = divergence.readable(Memory.load(pair.a.settings, pair.a.root))
+    assert (kept.path / MEMORY).read_text() == unheard
+    go_home(pair)
+    assert pair.a.has(MEMORY) == unheard.replace("eleven", "twelve")

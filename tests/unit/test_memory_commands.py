@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -174,6 +175,24 @@ def test_a_generation_is_brought_back_by_a_move_here(pair: Pair, capsys: pytest.
     pair.b.serve(term=5)
     assert pair.b.has(MEMORY) == NOTES + "- today\n"
     assert pair.b.has("workspace/memory/today.md") == "the sun shines\n"
+
+
+def test_the_copy_of_what_a_restore_replaces_is_whole(pair: Pair) -> None:
+    """A power cut may have taken it, though not the index that speaks of it."""
+    old = pair.b.names()[0]
+    pair.b.serve(term=2)
+    pair.b.put(MEMORY, NOTES + "- the key is under the goose\n")
+    time.sleep(0.1)  # what was written just now would be read again anyway
+    pair.a.be("passive", term=1)
+    assert pair.a.sync() == job.DONE
+    assert restore(pair.b, old) == 0
+    copy = pair.b.root / "export/tree" / MEMORY
+    copy.unlink()
+    copy.touch()
+    pair.b.serve(term=3)
+    assert pair.b.has(MEMORY) == NOTES
+    (kept,) = pair.b.names("divergent")
+    assert (pair.b.root / "divergent" / kept / MEMORY).read_text() == NOTES + "- the key is under the goose\n"
 
 
 def test_on_the_active_node_it_waits_for_the_next_start(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:

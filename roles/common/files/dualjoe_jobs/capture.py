@@ -148,6 +148,12 @@ class Capture:
             index.store(self.index)
         return self._captured(index, look, captured_at, origin)
 
+    def secure(self, found: Captured, paths: Iterable[str], check_time: Callable[[], object]) -> None:
+        """See that the copies of these files are whole: they are about to be all that is left of them. A power cut
+        takes what was copied shortly before, though not the index; that is read again. Raises JobFailed."""
+        if damaged := [path for path in paths if not _is_whole(self.tree / path, found.made.sums[path])]:
+            self.renew(found.captured_at, check_time, again=damaged)
+
     def unchanged(self) -> Captured | None:
         """The copy, if it still is what the live tree is. Raises JobFailed."""
         try:
@@ -331,6 +337,13 @@ class Capture:
         if manifest.NAME in again or not (self.tree / manifest.NAME).is_file():  # without it the rest tells nothing
             raise Damaged(f"{manifest.NAME} is missing")
         return capture_index.load(self.index, self._choice).without(again)
+
+
+def _is_whole(copy: Path, wanted: Sum) -> bool:
+    try:
+        return manifest.sum_of(copy) == wanted
+    except OSError:
+        return False
 
 
 def _stamp(live: str | Path, status: os.stat_result, database: bool) -> Stamp:

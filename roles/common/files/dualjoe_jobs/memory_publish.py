@@ -160,14 +160,16 @@ def _bring(memory: Memory, generation: Generation, live: Live, deadline: Deadlin
     doomed = [path for path in (*gone, *new) if path in there and there[path] != wanted.get(path)]
     # Of a configuration the good versions are kept elsewhere.
     unchecked = [path for path in doomed if not sets[path.partition("/")[0]].checked]
-    _keep_divergent(memory, generation, live, found, unchecked)
+    _keep_divergent(memory, generation, live, found, unchecked, deadline)
     memory_gates.put_aside(memory, {path.partition("/")[0] for path in doomed})
     return live_tree.change(
         memory, generation.path, generation.made, found.made, gone=gone, new=new, check_time=deadline.left
     )
 
 
-def _keep_divergent(memory: Memory, generation: Generation, live: Live, found: Captured, doomed: Sequence[str]) -> None:
+def _keep_divergent(
+    memory: Memory, generation: Generation, live: Live, found: Captured, doomed: Sequence[str], deadline: Deadline
+) -> None:
     """Keep the live memory if what is ``doomed`` in it exists nowhere else."""
     if found.content in (live.content, generation.base):
         return
@@ -179,6 +181,7 @@ def _keep_divergent(memory: Memory, generation: Generation, live: Live, found: C
             kept = manifest.load(each.path).sums
             lost -= {path for path in lost if each.has(path, found.made.sums[path], kept)}
     if lost:
+        memory.capture.secure(found, lost, deadline.left)
         divergence.keep(memory, f"{generation.name} of {generation.source} took its place", lost, common)
 
 

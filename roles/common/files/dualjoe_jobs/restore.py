@@ -94,11 +94,13 @@ def carry_out(memory: Memory, deadline: Deadline) -> str:
         made = manifest.load(tree)
     except ManifestError as error:
         raise JobFailed(f"{tree}: {error}") from error
-    found = memory.capture.renew(utc_now(), deadline.left).made
+    captured = memory.capture.renew(utc_now(), deadline.left)
+    found = captured.made
     wanted = chosen(memory, made, request.paths)
     new = [path for path in wanted if found.sums.get(path) != made.sums[path]]
     gone = [] if request.paths else surplus(found, wanted)
     if new or gone:
+        memory.capture.secure(captured, found.sums.keys() & {*gone, *new}, deadline.left)
         divergence.keep(memory, f"{request.name} was restored in its place", (), None)
         live_tree.change(memory, tree, made, found, gone=gone, new=new, check_time=deadline.left)
         sync_tree(memory.sentinel.parent)
