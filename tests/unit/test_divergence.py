@@ -619,3 +619,37 @@ def test_what_is_kept_is_whole_also_where_a_power_cut_took_its_copy(pair: Pair, 
     assert (kept.path / MEMORY).read_text() == unheard
     go_home(pair)
     assert pair.a.has(MEMORY) == unheard.replace("eleven", "twelve")
+
+
+@pytest.mark.parametrize(
+    ("name", "broken"),
+    [
+        (MEMORY, b""),
+        (MEMORY, b"\0" * len(LONG)),
+        (MEMORY, LONG[: len(LONG) // 3].encode()),
+        (MEMORY, LONG.encode() + b"\xff\xfe"),
+        (DAY, b""),
+    ],
+    ids=["empty", "NUL", "cut off", "no UTF-8", "an empty log"],
+)
+@pytest.mark.parametrize("more", ["", "- a dog\n"], ids=["untouched", "changed"])
+def test_what_a_power_cut_left_of_a_note_takes_no_good_one_s_place(
+    pair: Pair, name: str, broken: bytes, more: str
+) -> None:
+    good = (pair.a.has(name) or "") + more
+    fail_over(pair, {name: broken}, {name: good})
+    go_home(pair)
+    assert pair.a.has(name) == pair.b.has(name) == good
+    assert states(pair.a) == {name: "conflict"}
+    (kept,) = divergence.readable(Memory.load(pair.a.settings, pair.a.root))
+    assert "may be what a power cut left of it: " in kept.notes[name].why or more
+    assert (kept.path / name).read_bytes() == broken
+
+
+def test_a_person_may_say_that_joe_has_emptied_it(pair: Pair) -> None:
+    fail_over(pair, {DAY: ""}, {})
+    (kept,) = pair.a.names("divergent")
+    words = ["resolve", kept, DAY, "--take", "kept"]
+    assert memory_divergence.main(words, pair.a.settings, pair.a.root, pair.a.results) == 0
+    go_home(pair)
+    assert pair.a.has(DAY) == pair.b.has(DAY) == ""

@@ -121,6 +121,14 @@ def judge(tree: str, pairs: Iterable[Pair], policy: Policy, unchanged: Iterable[
     return look.report(tree)
 
 
+def faults(now: File, before: File | None, policy: Policy) -> tuple[Finding, ...]:
+    """What is wrong with one file, beside what it was. Raises CouldNotCheck."""
+    look = _Look(policy)
+    with _reading(now.path):
+        look.at(now, before)
+    return tuple(look.findings)
+
+
 @contextmanager
 def _reading(tree: str) -> Iterator[None]:
     try:

@@ -27,6 +27,8 @@ from pathlib import Path
 
 from dualjoe import merging
 from dualjoe.names import shown
+from dualjoe.trees import File
+from dualjoe.validation import CouldNotCheck, faults, in_short
 
 from . import job, manifest, rsync
 from .capture import share_file
@@ -269,7 +271,9 @@ def _looked_at(memory: Memory, divergence: Divergence, path: str, deadline: Dead
     try:
         live = read(place)
         made = merge(divergence, path, live, deadline)
-    except OSError as error:
+        if not made.why and (damage := _damage(memory, divergence, path)):
+            made = Made(None, damage)
+    except (OSError, CouldNotCheck) as error:
         return replace(note, state=CONFLICT, why=f"it cannot be merged: {shown(error)}")
     if made.why:
         if made.text is not None and not (note.state == CONFLICT and (divergence.path / MERGED / path).is_file()):
@@ -288,6 +292,20 @@ def _looked_at(memory: Memory, divergence: Divergence, path: str, deadline: Dead
         except JobFailed as error:
             return replace(note, state=CONFLICT, why=str(error))
     return replace(note, state=BACK, why="")
+
+
+def _damage(memory: Memory, divergence: Divergence, path: str) -> str:
+    """Why this node's version of a note is not to be trusted, or '': what a power cut took from it must not count as
+    Joe's own deletions. Raises OSError or CouldNotCheck."""
+    if (divergence.path / CHOSEN / path).is_file() or not (divergence.path / path).is_file():
+        return ""
+    kept, base = (
+        File(path, str(place), place.stat().st_size) if place.is_file() else None
+        for place in (divergence.path / path, divergence.path / BASE / path)
+    )
+    assert kept is not None
+    found = [each for each in faults(kept, base, memory.policy) if each.severity == "error" or each.rule == "blank"]
+    return f"this node's version may be what a power cut left of it: {in_short(found)}" if found else ""
 
 
 def _set_of(memory: Memory, path: str) -> tuple[MemorySet, str]:
