@@ -553,6 +553,21 @@ def test_a_bad_one_is_withheld_and_all_else_goes_on(pair: GuardedPair, bad: str 
 
 
 @needs_rsync
+def test_a_bad_one_holds_up_nothing_where_the_copy_must_be_made_anew(pair: GuardedPair) -> None:
+    pair.sync()
+    good = pair.gb.read()
+    pair.ga.write(text("placeholder-kept"))
+    pair.a.put("workspace/MEMORY.md", NEW_NOTES)
+    (pair.a.root / "export/index.json").unlink()
+    assert "withheld by the source: config (" in pair.sync()
+    assert pair.b.has("workspace/MEMORY.md") == NEW_NOTES
+    assert pair.gb.read() == good
+    pair.ga.roll_back()
+    assert "config" not in pair.sync()
+    assert pair.gb.read() == (pair.b.current / "config/openclaw.json").read_text() == good
+
+
+@needs_rsync
 def test_one_that_was_never_good_is_not_spoken_of(pair: GuardedPair) -> None:
     pair.ga.write("{")
     own = pair.gb.read()

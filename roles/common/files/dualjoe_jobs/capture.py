@@ -110,7 +110,8 @@ class Capture:
         shared: str | None = None,
         again: Collection[str] = (),
     ) -> Captured:
-        """Make the copy what the live tree is, but leave the sets called ``withheld`` as they were copied last.
+        """Make the copy what the live tree is, but leave the sets called ``withheld`` as they were copied last. To the
+        ``origin`` comes which sets it has.
 
         ``shared`` is the content that the other node's live memory was made from: while the copy still has it, its
         notes are put into ``common`` before they change. The files at ``again`` are read also where they have not
@@ -136,6 +137,9 @@ class Capture:
         shared: str | None,
     ) -> Captured:
         """As ``renew``, from what the index tells. Raises Damaged as well, before anything is done."""
+        # Of a set that is withheld and not in the copy this node says nothing.
+        sets = [each.name for each in self.sets if each.name not in withheld or index.has(each.name)]
+        origin = {**origin, "sets": sets}
         look = self._compare(index, withheld)
         if look.unread or look.gone or not index.content:
             made = replace(index.made or load_made(self.tree, index.content), captured_at=captured_at, origin=origin)

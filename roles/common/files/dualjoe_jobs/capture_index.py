@@ -82,6 +82,10 @@ class Index:
         """Of the files in one of its folders."""
         return (folder + name for name in self.folders[folder].files)
 
+    def has(self, name: str) -> bool:
+        """Whether there is something of the set of this name."""
+        return any(folder.startswith(f"{name}/") for folder in self.folders)
+
     def without(self, paths: Collection[str]) -> Index:
         """As it is, but these files must be read again."""
         folders = dict(self.folders)

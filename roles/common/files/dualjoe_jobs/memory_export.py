@@ -36,14 +36,11 @@ def prepare(memory: Memory, probe: Probe, request: Request = NOTHING) -> dict[st
     captured_at = utc_now()
     passed = memory_gates.leaving(memory)
     withheld = passed.withheld
-    # Of a set that is withheld and was never copied this node says nothing.
-    sets = [each.name for each in memory.sets if each.name not in withheld or (memory.export / each.name).is_dir()]
     live = Live.load(memory.live)
     origin = {
         **{name: own[name] for name in ("node", "term", "epoch")},
         "base": live.content,
         "restored": restore.to_tell(live),
-        "sets": sets,
         "withheld": dict(withheld),
     }
     check_time = Deadline(memory.source.run_seconds).left
@@ -55,7 +52,7 @@ def prepare(memory: Memory, probe: Probe, request: Request = NOTHING) -> dict[st
             raise JobFailed("the configuration was changed while the memory was copied; the next run has it")
     size = {"files": copied.files, "bytes": copied.bytes}
     left_out = list(copied.left_out[:_NAMED])
-    told_too = {"content": copied.content, "origin": origin, "left_out": left_out}
+    told_too = {"content": copied.content, "origin": copied.origin, "left_out": left_out}
     return wire.ok(captured_at=captured_at, term=own["term"], **size, **told_too)
 
 

@@ -25,7 +25,7 @@ from .copies import next_name
 from .generations import Generation
 from .job import JobFailed, Outcome
 from .live import Live
-from .manifest import Manifest
+from .manifest import Manifest, Sum
 from .memory import ROOT, SETTINGS, Memory, check_account
 from .memory_preview import Preview, compared
 from .memory_publish import EarlyLook, publish, tell_divergence
@@ -212,12 +212,20 @@ def _keep(memory: Memory, fetched: Generation, before: Generation | None) -> tup
 
 def _pairs(fetched: Generation, before: Generation | None, but: set[str]) -> Iterator[Pair]:
     """Each file beside what it was. What is on the disk was compared with the manifests already."""
-    now, then = fetched.made.sums, before.made.sums if before else {}
+    now, then = fetched.made.sums, _spoken_of(fetched, before)
     for name in sorted((now.keys() | then.keys()) - but):
         yield (
             File(name, f"{fetched.path}/{name}", now[name][0]) if name in now else None,
             File(name, f"{before.path}/{name}", then[name][0]) if before and name in then else None,
         )
+
+
+def _spoken_of(fetched: Generation, before: Generation | None) -> Mapping[str, Sum]:
+    """The files of the last generation, but for sets that the source withholds and has no older copy of."""
+    if before is None:
+        return {}
+    silent = set(fetched.made.origin.get("withheld", ())) - fetched.sets
+    return {path: sums for path, sums in before.made.sums.items() if path.partition("/")[0] not in silent}
 
 
 def _known_good(memory: Memory, fetched: Generation, before: Generation | None) -> set[str]:
