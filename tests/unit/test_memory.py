@@ -221,6 +221,19 @@ def test_a_generation_is_made_from_one_that_need_not_be_kept(pair: Pair, harm: s
     assert pair.b.has("workspace/MEMORY.md") == NOTES
 
 
+def test_damage_in_what_the_next_generation_is_made_from_heals(pair: Pair) -> None:
+    """A note is again what it was in the spare generation, and in no other."""
+    pair.b.configure(keep={"last": 2})
+    for number in range(3):
+        pair.a.put("workspace/MEMORY.md", f"{NOTES}{number}")
+        assert pair.b.sync() == job.DONE
+    flip(pair.b.root / "spare/workspace/MEMORY.md", "geese", "guese")
+    pair.a.put("workspace/MEMORY.md", f"{NOTES}0")
+    assert pair.b.sync() == job.DONE
+    assert manifest.verify(pair.b.current).sums
+    assert pair.b.has("workspace/MEMORY.md") == f"{NOTES}0"
+
+
 def test_fewer_generations_are_kept_at_once_also_where_there_is_no_room(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,7 +77,7 @@ class Puller:
         """Bring what the source has ``exported`` into the stage, whole. Raises JobFailed. ``current``: the manifest of
         the current copy, where it is at hand.
 
-        Files that the spare or the current copy has as well are shared with it, and neither sent nor read again.
+        Files that the spare or the current copy has as well are shared with it, and not sent again.
         """
         stage = self.copies.stage
         self.copies.begin_stage()
@@ -85,10 +85,13 @@ class Puller:
         wanted = self._manifest(exported)
         try:
             before = current.sums if current else _sums(self.copies.current.resolve())
-            rest = self._share(wanted, self._kept(wanted, had), before)
+            kept = self._kept(wanted, had)
+            rest = self._share(wanted, kept, before)
             check_room(self.copies.folder, sum(wanted.sums[path][0] for path in rest), len(rest))
             self._copy(rest, self.shown)
-            wrong = manifest.differences(stage, wanted, rest)
+            # What only the spare copy had is read: nothing would heal a file that is damaged there.
+            alone = (path for path in kept if before.get(path) != wanted.sums[path])
+            wrong = manifest.differences(stage, wanted, [*rest, *alone])
         except manifest.ManifestError as error:
             raise NotAsSent(error) from error
         if wrong:
