@@ -341,6 +341,15 @@ def test_a_loss_long_after_a_restore_is_one(poorer: Pair) -> None:
         assert "(shrunk)" in poorer.a.result()["message"]
 
 
+@pytest.mark.parametrize("mark", ["2026-11-25T10:00:00 generations/x", "\x1b[2J", "x" * 9000])
+def test_a_mark_that_makes_no_sense_is_no_restore(poorer: Pair, mark: str) -> None:
+    """It came from the other node."""
+    path = poorer.b.root / "live.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "restored": mark}))
+    assert poorer.a.sync() == job.FAILED
+    assert "(shrunk)" in poorer.a.result()["message"]
+
+
 def test_a_restore_is_forgotten_when_other_memory_takes_its_place(poorer: Pair) -> None:
     """PC-A failed over before it had fetched what was restored; then PC-B serves again, and loses much."""
     a, b = poorer.a, poorer.b

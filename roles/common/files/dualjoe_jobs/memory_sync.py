@@ -72,7 +72,7 @@ def sync(memory: Memory, probe: Probe, deadline: Deadline, accept_losses: bool =
             kept, report = _keep(memory, fetched, None if accept_losses or restored else before)
             told = [f"{report.files} files, {report.bytes} bytes"]
             if restored:
-                told.append(f"restored on {fetched.source}, so that what is gone is meant to be: {fetched.restored}")
+                told.append(_why_not_compared(fetched))
             if report.warnings:
                 told.append(f"to look at: {in_short(report.warnings)}")
     finally:
@@ -85,6 +85,10 @@ def sync(memory: Memory, probe: Probe, deadline: Deadline, accept_losses: bool =
         return Outcome("failed", f"{kept.name} was fetched, and not published: {error}", *_of(kept))
     not_taken = [f"not published, as it is bad on this node: {name} ({why})" for name, why in refused.items()]
     return Outcome("ok", "; ".join([*told, *_not_had(reply), *not_taken]), *_of(kept))
+
+
+def _why_not_compared(fetched: Generation) -> str:
+    return f"restored on {fetched.source}, so that what is gone is meant to be: {shown(fetched.restored)}"
 
 
 def _ask(memory: Memory, puller: Puller, before: Generation | None) -> tuple[Exported, Request]:

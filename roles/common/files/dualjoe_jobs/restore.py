@@ -112,10 +112,10 @@ def carry_out(memory: Memory, deadline: Deadline) -> str:
 def to_tell(live: Live) -> str:
     """The restore that the other node is to know of, or ''. What was lost much later nobody has meant to lose."""
     try:
-        done_at = _moment(live.restored.partition(" ")[0])
-    except ValueError:  # there was none
+        since = datetime.now(timezone.utc) - _moment(live.restored.partition(" ")[0])
+    except (ValueError, TypeError):  # there was none, or the other node said nonsense
         return ""
-    return live.restored if abs(datetime.now(timezone.utc) - done_at) <= _TOLD else ""
+    return live.restored if abs(since) <= _TOLD else ""
 
 
 def surplus(found: Manifest, wanted: Sequence[str]) -> list[str]:
