@@ -275,6 +275,22 @@ def test_an_index_that_makes_no_sense_is_made_anew(pair: Pair) -> None:
         assert pair.b.result()["message"] == "nothing has changed"
 
 
+def test_a_line_of_the_index_that_makes_no_sense_is_a_failure_once(pair: Pair) -> None:
+    """It is not read while its folder looks as it did, but when something is published there."""
+    assert pair.b.sync() == job.DONE
+    assert pair.b.sync() == job.DONE
+    index = pair.b.root / "export/index.json"
+    text = index.read_bytes()
+    assert b'\t{"MEMORY.md": [' in text
+    index.write_bytes(text.replace(b'\t{"MEMORY.md": [', b'\t{"MEMORY.md": {'))
+    pair.a.put("workspace/MEMORY.md", NOTES + "- a dog\n")
+    assert pair.b.sync() == job.FAILED
+    assert "the next run makes this copy anew" in pair.b.result()["message"]
+    assert pair.b.sync() == job.DONE
+    assert pair.b.has("workspace/MEMORY.md") == NOTES + "- a dog\n"
+    assert pair.b.names("divergent") == []
+
+
 def test_what_the_sets_choose_counts_at_once(pair: Pair) -> None:
     """Nothing in any folder has changed."""
     pair.a.put("workspace/memory/a.md")

@@ -243,9 +243,14 @@ class Capture:
         """Note that live files were just removed, and others made from copies: (path, live file, copy, its sum) each.
         ``made``: what was captured before. Returns the content that there is then."""
         try:
-            index = self._load()
+            return self._adopt(self._load(), made, gone, files)
         except Damaged as error:
             raise JobFailed(f"{self.tree}: {error}; the next run makes this copy anew") from error
+
+    def _adopt(
+        self, index: Index, made: Manifest, gone: Collection[str], files: Iterable[tuple[str, Path, Path, Sum]]
+    ) -> str:
+        """As ``adopt``. Raises Damaged where a folder's line in the index makes no sense."""
         self.index.unlink(missing_ok=True)
         self._drop(gone)
         read: dict[str, Seen | None] = dict.fromkeys(gone)
