@@ -121,3 +121,9 @@ def test_a_damaged_catalog_is_told(pair: Pair) -> None:
     for main, words in ((backup_ls.main, ["newest", "web"]), (backup_diff.main, ["newest"])):
         with pytest.raises(JobFailed, match="backup verify"):
             main(words, pair.backups)
+
+
+def test_a_note_of_what_is_held_that_cannot_be_read_is_told(pair: Pair) -> None:
+    (pair.backups / "held.json").write_text("{")
+    with pytest.raises(JobFailed, match=r"held.json: .*; remove it, and look at the snapshots' sizes"):
+        backup_ls.main([], pair.backups)

@@ -38,10 +38,7 @@ class _Snapshots:
         self.copies = Copies(backups, "snapshots")
         self.keep = keep
         self.verified = Verified.load(backups)
-        try:
-            self.held = Held.load(backups)
-        except ValueError as error:
-            raise JobFailed(f"{backups}/held.json: {error}; remove it, and look at the snapshots' sizes") from error
+        self.held = Held.load(backups)
 
     def prune(self) -> None:
         """Remove what need not stay."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from dualjoe.snapshot_warnings import Size
 
 from .durable import sync_folder, write_json
+from .job import JobFailed
 
 NAME = "held.json"
 _VERSION = 1
@@ -25,14 +26,14 @@ class Held:
 
     @classmethod
     def load(cls, backups: Path) -> Held:
-        """What is held. Raises ValueError when that cannot be read: then nothing may be pruned."""
+        """What is held. Raises JobFailed when that cannot be read: then nothing may be pruned."""
         try:
             raw = json.loads((backups / NAME).read_text("utf-8"))
             return cls(str(raw["until"]), {str(name): (int(has[0]), int(has[1])) for name, has in raw["sizes"].items()})
         except FileNotFoundError:
             return cls()
-        except (OSError, LookupError, TypeError, AttributeError) as error:
-            raise ValueError(repr(error)) from error
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise JobFailed(f"{backups / NAME}: {error!r}; remove it, and look at the snapshots' sizes") from error
 
     def save(self, backups: Path) -> None:
         """Have it on the disk before the snapshot counts that it is about. Raises OSError."""
