@@ -161,6 +161,20 @@ def test_an_edit_of_the_same_size_and_time_is_seen(pair: Pair) -> None:
     assert pair.b.has("workspace/MEMORY.md") == NOTES.replace("eleven", "twelve")
 
 
+def test_such_an_edit_is_seen_in_a_folder_that_had_come_to_rest(pair: Pair) -> None:
+    """Of such a folder, one sum over all that is in it is compared."""
+    path = pair.a.state / "workspace/MEMORY.md"
+    for _ in range(2):
+        time.sleep(0.06)
+        captured(pair.a)
+    before = path.stat()
+    with path.open("r+") as file:
+        file.write(NOTES.replace("eleven", "twelve"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_ino, path.stat().st_size) == (before.st_ino, before.st_size)
+    assert (captured(pair.a) / "workspace/MEMORY.md").read_text() == NOTES.replace("eleven", "twelve")
+
+
 def test_edits_within_one_tick_of_the_clock_are_seen(pair: Pair) -> None:
     path = pair.a.state / "workspace/MEMORY.md"
     for number in range(10):
