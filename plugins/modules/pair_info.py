@@ -96,6 +96,34 @@ status:
       description: Alerts that Telegram has not taken yet.
       type: int
       returned: always
+level:
+  description: How the pair is, for programs - V(ok), V(warning) or V(critical).
+  returned: success
+  type: str
+  sample: warning
+findings:
+  description: What is wrong, the worst first.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{"level": "warning", "where": "pc-b", "what": "pc-b does not answer T440.", "remedy": "switch pc-b on"}]
+  contains:
+    level:
+      description: As above; V(ok) is no trouble, but good to know.
+      type: str
+      returned: always
+    where:
+      description: The machine.
+      type: str
+      returned: always
+    what:
+      description: What is wrong, and why.
+      type: str
+      returned: always
+    remedy:
+      description: The next command, or what to do.
+      type: str
+      returned: always
 lines:
   description: The status and the events in lines for people.
   returned: success
@@ -113,7 +141,7 @@ events:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dualjoe.ha.plugins.module_utils.dualjoe import control, summary
+from ansible_collections.dualjoe.ha.plugins.module_utils.dualjoe import control, overview, summary
 
 
 def main() -> None:
@@ -137,8 +165,10 @@ def main() -> None:
     if not status.get("ok"):
         module.fail_json(msg=str(status.get("message")))
     status = {name: value for name, value in status.items() if name not in ("v", "ok")}
-    lines = summary.of_pair(status) + [summary.of_event(event) for event in events]
-    module.exit_json(changed=False, status=status, events=events, lines=lines)
+    seen = overview.of(status)
+    lines = summary.of_overview(seen) + [summary.of_event(event) for event in events]
+    findings = [vars(finding) for finding in seen.findings]
+    module.exit_json(changed=False, status=status, level=seen.level, findings=findings, events=events, lines=lines)
 
 
 if __name__ == "__main__":

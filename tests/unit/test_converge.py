@@ -425,7 +425,8 @@ def status(**more: Any) -> dict[str, Any]:
 
     nodes = {"pc-a": node("primary", "passive", "stopped"), "pc-b": node("standby", "active", "ready")}
     pair = {"pair": "joe", "situation": "away", "reason": "pc-b serves", "epoch": 8, "holder": "pc-b", "nodes": nodes}
-    return {**pair, "troubles": [], "stays_away": False, "alerts_waiting": 0, **more}
+    since = {"since": "2026-11-24T06:00:00Z", "time": "2026-11-24T06:01:00Z", "mode": "act"}
+    return {**pair, **since, "troubles": [], "stays_away": False, "alerts_waiting": 0, **more}
 
 
 def silent(told: dict[str, Any], node: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from dualjoe import control, freshness, summary, wire
 from dualjoe.pair import Record
-from dualjoe_watchdog import cli, coordinator, telegram
+from dualjoe_watchdog import coordinator, telegram
 from dualjoe_watchdog.nodes import Node, Unreachable
 from dualjoe_watchdog.settings import BadSettings, load
 from dualjoe_watchdog.store import BadStore, Store
@@ -300,7 +300,8 @@ async def test_a_job_of_t440_itself_that_fails_is_told_and_shown(pair: Pair, bot
     (pair.folder / "jobs/drill.json").write_text(json.dumps(drill))
     async with pair.watched() as watchdog:
         await until(lambda: any("Job drill on T440 failed: notes did not answer" in text for text in bot.texts))
-        assert "  T440     witness  drill failed at 2026-11-24T06:00:00Z" in summary.of_pair(watchdog.status())
+        (t440,) = [line for line in summary.of_pair(watchdog.status()) if line.startswith("  T440     witness  ")]
+        assert "drill failed" in t440
 
 
 async def test_a_job_that_does_not_run_is_told_and_so_is_its_end(
@@ -428,37 +429,6 @@ async def test_strange_requests_get_an_answer_and_change_nothing(pair: Pair, lin
         assert json.loads(await reader.readline())["ok"] is False
         writer.close()
         assert watchdog.record.target is None
-
-
-async def test_the_command_shows_the_pair(
-    pair: Pair, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = control.ask
-    path = str(pair.folder / "watchdog.sock")
-    monkeypatch.setattr(control, "ask", lambda command, **more: real(command, path=path, **more))
-    async with pair.watched() as watchdog:
-        await until(lambda: watchdog.decision.situation == "home")
-        assert await asyncio.to_thread(cli.main, ["status"]) == cli.DONE
-        assert "pc-a serves" in capsys.readouterr().out
-        assert await asyncio.to_thread(cli.main, ["switchover", "--dry-run", "--json"]) == cli.DONE
-        assert json.loads(capsys.readouterr().out)["node"] == "pc-b"
-        assert await asyncio.to_thread(cli.main, ["timeline"]) == cli.DONE
-        assert "grant" in capsys.readouterr().out
-        assert await asyncio.to_thread(cli.main, ["pause", "--for", "2h", "--dry-run"]) == cli.DONE
-        assert "paused for 7200 s" in capsys.readouterr().out
-        assert await asyncio.to_thread(cli.main, ["resume"]) == cli.DONE
-        assert "there is no pause" in capsys.readouterr().out
-        assert await asyncio.to_thread(cli.main, ["declare-off", "pc-a"]) == cli.NOT_DONE
-        assert "pc-a answers" in capsys.readouterr().err
-        assert await asyncio.to_thread(cli.main, ["switchover", "--to", "nowhere"]) == cli.NOT_DONE
-        assert "'to' must be one of" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("said", ["", "h", "-1h", "1.5h", "2 weeks", "0", "9999d"])
-def test_a_pause_takes_only_a_real_length(said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        cli.main(["pause", f"--for={said}"])
-    assert "--for" in capsys.readouterr().err
 
 
 def test_a_watchdog_that_is_down_is_named(tmp_path: Path) -> None:

@@ -67,6 +67,15 @@ def captured_age(name: str, probe: Mapping[str, Any]) -> float | None:
     return _exact_age(_told(name, probe), "captured", probe)
 
 
+def finished_age(name: str, probe: Mapping[str, Any], wall: float) -> float | None:
+    """How long ago a job's last run ended, in seconds; by the wall clocks where that was before this boot. None where
+    that is not known."""
+    told = _told(name, probe)
+    age = _exact_age(told, "finished", probe)
+    ended = _wall_seconds(told.get("finished_at")) if age is None else None
+    return age if ended is None else wall - ended
+
+
 def _told(name: str, probe: Mapping[str, Any]) -> Mapping[str, Any]:
     told = probe.get("jobs", {}).get(name)
     return told if isinstance(told, dict) else {}
@@ -93,10 +102,15 @@ def _exact_age(told: Mapping[str, Any], what: str, probe: Mapping[str, Any]) -> 
 
 def _dated_age(moment: object, wall: float) -> float:
     """By the wall clocks, which may be wrong by a day."""
+    then = _wall_seconds(moment)
+    return 0.0 if then is None else wall - then - DAY_SECONDS
+
+
+def _wall_seconds(moment: object) -> float | None:
     try:
-        return wall - datetime.fromisoformat(str(moment).replace("Z", "+00:00")).timestamp() - DAY_SECONDS
+        return datetime.fromisoformat(str(moment).replace("Z", "+00:00")).timestamp()
     except (ValueError, OverflowError):
-        return 0.0
+        return None
 
 
 def in_words(seconds: float) -> str:

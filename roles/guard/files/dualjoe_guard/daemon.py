@@ -21,7 +21,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from dualjoe import alerts, health, job_results, lease, sdnotify, wire
+from dualjoe import alerts, health, installed, job_results, lease, sdnotify, wire
 from dualjoe.wire import Refused, Request
 
 from . import epochs, reports
@@ -251,6 +251,8 @@ class Guard:
             peer_reachable=self.peer_reachable,
             memory=reports.memory(self.settings.root),
             jobs=job_results.read(self.settings.root / "jobs"),
+            disk=installed.room(self.settings.root),
+            library=installed.running(),
             fit=not self.unfit,
             unfit=self.unfit,
             time=_utc_now(),
@@ -529,6 +531,7 @@ class Guard:
             loop.add_signal_handler(number, done.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
         sdnotify.notify("WATCHDOG=1")
+        installed.running()  # once, and before what comes next may replace it on the disk
         await self.watch()  # the first answer already says whether this node is fit
         self.settings.socket.unlink(missing_ok=True)
         server = await asyncio.start_unix_server(self.answer, str(self.settings.socket), limit=wire.MAX_LINE_BYTES)

@@ -12,7 +12,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any, Protocol
 
@@ -30,6 +30,7 @@ log = logging.getLogger("dualjoe-watchdog")
 STEP_SECONDS = 1.0  # at most between two decisions; a short heartbeat asks for more
 FRESH_SECONDS = 0.5  # a grant builds on a look no older than this
 SERVING = ("ready", "unready")
+MOVES = ("start", "failover", "failback", "switchover")  # the events that say who serves since when
 _KINDS = {"failing_over": "failover", "fencing": "failover", "failing_back": "failback", "moving": "switchover"}
 
 
@@ -79,7 +80,7 @@ class Coordinator:
             settings.auto_failback,
             settings.holddown,
             settings.absent_wait,
-            observe=settings.mode == "observe",
+            observe=store.mode(settings.mode) == "observe",
             fence=bool(settings.fence_command),
         )
         self.record = store.record()
@@ -160,7 +161,8 @@ class Coordinator:
         if (_seconds_after(self.sightings[node].probe, probe) or 0) < 0:
             return
         if node in self._confirmed:
-            self._tell("heard_again", f"{node} answers again", node)
+            silent = self._clock() - (self.sightings[node].heard_at or self._started_at)
+            self._tell("heard_again", f"{node} answers again", node, {"silent_seconds": round(silent, 1)})
         self._confirmed.pop(node, None)
         self.silences.pop(node, None)
         self.sightings[node] = sightings.heard(
@@ -472,6 +474,24 @@ class Coordinator:
         record, problem = takeover.declare_off(self.record, node, self._world())
         return self._asked(record, problem, f"{by} says that {node} is off", node, dry_run=dry_run)
 
+    def request_mode(self, mode: str, by: str, *, dry_run: bool) -> tuple[bool, str]:
+        """Act, or only observe, until an operator says otherwise or the setting is changed. The same answer."""
+        changes = mode != self.mode
+        if changes and not dry_run:
+            try:
+                self.store.save_mode(mode, self.settings.mode)
+            except sqlite3.Error as error:
+                return False, f"the mode cannot be stored: {error}; see 'df -h /var/lib/dualjoe'"
+            self.policy = replace(self.policy, observe=mode == "observe")
+            self._tell("requested", f"{by} has T440 {'act' if mode == 'act' else 'only observe'}", None)
+            self.step()
+        return changes, ""
+
+    @property
+    def mode(self) -> str:
+        """``act``, or ``observe``: the setting, unless an operator has switched it."""
+        return "observe" if self.policy.observe else "act"
+
     def _asked(self, record: Record, problem: str, what: str, node: str | None, *, dry_run: bool) -> tuple[bool, str]:
         changes = not problem and record != self.record
         if changes and not dry_run:
@@ -493,11 +513,15 @@ class Coordinator:
             "holder": self.record.holder,
             "moving_to": self.record.target,
             "stays_away": self.record.home_hold,
-            "mode": self.settings.mode,
+            "moved": next(iter(self.store.events(1, kinds=MOVES)), None),
+            "mode": self.mode,
+            "mode_setting": self.settings.mode,
             "pause": None if self.record.pause is None else self._pause_status(self.record.pause),
             "holddown_seconds": takeover.holddown(self.record, self._world(), self.policy),
             "nodes": {name: self._node_status(name, now) for name in self._guards},
             "jobs": self._own.probe.get("jobs", {}),
+            "witness": dict(self._own.probe),
+            "standing": {key: told.text for key, told in sorted(self._told.items())},
             "troubles": sorted(told.text for told in self._told.values()),
             "alerts_waiting": self.store.alerts_waiting(),
             "time": _utc(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ class Server:
                 "switch": self._switch,
                 "pause": self._pause,
                 "resume": self._resume,
+                "mode": self._mode,
                 "declare-off": self._declare_off,
                 "note": self._note,
                 "alert-test": self._alert_test,
@@ -76,7 +78,16 @@ class Server:
         limit = request.get("limit", 50)
         if type(limit) is not int or not 1 <= limit <= MAX_EVENTS:
             raise Refused("bad_request", f"limit must be a whole number from 1 to {MAX_EVENTS}")
-        for event in self._coordinator.store.events(limit):
+        node, since, after = request.get("node"), request.get("since"), request.get("after", 0)
+        if not (node is None or node in self._coordinator.sightings) or type(after) is not int or after < 0:
+            nodes = ", ".join(self._coordinator.sightings)
+            raise Refused("bad_request", f"node must be one of: {nodes}; after is the number of an event")
+        kinds = request.get("kinds", [])
+        if not isinstance(kinds, list) or len(kinds) > 50 or not all(isinstance(kind, str) for kind in kinds):
+            raise Refused("bad_request", "kinds must be a list of at most 50 kinds of events")
+        if since is not None:
+            since = _moment(since)
+        for event in self._coordinator.store.events(limit, node=node, kinds=kinds, since=since, after=after):
             yield {"event": event}
         yield wire.ok()
 
@@ -156,6 +167,19 @@ class Server:
                     yield {"event": event}
         yield wire.ok(changed=changes, message="Joe is watched again" if changes else "there is no pause")
 
+    async def _mode(self, request: dict[str, Any]) -> Answer:
+        """Have T440 act or only observe. The setting stays as it is, and counts again when it is changed."""
+        c = self._coordinator
+        dry_run, by = _asker(request)
+        mode = request.get("mode")
+        if mode not in ("act", "observe"):
+            raise Refused("bad_request", "mode must be act or observe")
+        changes, problem = c.request_mode(mode, by, dry_run=dry_run)
+        if problem:
+            raise Refused("cannot", problem)
+        told = "T440 only observes: nobody is moved unless you ask for it" if mode == "observe" else "T440 acts"
+        yield wire.ok(changed=changes, mode=mode, message=told)
+
     def _nobody_runs_paused(self) -> bool:
         return not any(s.paused and s.active for s in self._coordinator.sightings.values())
 
@@ -216,6 +240,17 @@ class Server:
     def _given_up(self, to: str) -> bool:
         record = self._coordinator.record
         return record.holder not in (None, to) and record.target != to
+
+
+def _moment(told: object) -> str:
+    """A moment with its time zone, as the store writes it. Raises Refused."""
+    try:
+        moment = datetime.fromisoformat(str(told))
+        if moment.tzinfo is not None:
+            return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    except (ValueError, OverflowError):
+        pass
+    raise Refused("bad_request", "since must be a moment such as 2026-11-24T06:00:00+00:00")
 
 
 def _asker(request: dict[str, Any]) -> tuple[bool, str]:

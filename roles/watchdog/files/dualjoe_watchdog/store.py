@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -20,6 +21,11 @@ CREATE TABLE events (
 CREATE TABLE outbox (
   number INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, text TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
   sent_at TEXT);
+"""
+# Not there in a store of before; so made where it is missing.
+_MODE = """
+CREATE TABLE IF NOT EXISTS mode (
+  id INTEGER PRIMARY KEY CHECK (id = 1), mode TEXT NOT NULL, setting TEXT NOT NULL, changed_at TEXT NOT NULL);
 """
 
 
@@ -49,6 +55,7 @@ class Store:
                 raise BadStore(f"{path}: schema version {version}, this watchdog knows {SCHEMA_VERSION}")
             elif (state := self._db.execute("PRAGMA quick_check").fetchone()[0]) != "ok":
                 raise BadStore(f"{path}: {state}")
+            self._db.executescript(_MODE)
         except sqlite3.DatabaseError as error:
             hint = "move it away only if you know that no gateway runs without this watchdog's lease"
             raise BadStore(f"{path}: {error}; {hint}") from error
@@ -82,10 +89,36 @@ class Store:
             (utc_now(), kind, node, epoch, reason, json.dumps(data)),
         )
 
-    def events(self, limit: int) -> list[dict[str, Any]]:
-        """The newest ``limit`` events, oldest first."""
-        rows = self._db.execute("SELECT * FROM events ORDER BY number DESC LIMIT ?", (limit,)).fetchall()
+    def events(
+        self,
+        limit: int,
+        *,
+        node: str | None = None,
+        kinds: Sequence[str] = (),
+        since: str | None = None,
+        after: int = 0,
+    ) -> list[dict[str, Any]]:
+        """The newest ``limit`` events, oldest first: all, or those of a node, of kinds, not before ``since`` (UTC), and
+        with a number above ``after``."""
+        where: list[str] = ["number > ?"]
+        values: list[object] = [after]
+        if node is not None:
+            where, values = [*where, "node = ?"], [*values, node]
+        if kinds:
+            where, values = [*where, f"kind IN ({', '.join('?' * len(kinds))})"], [*values, *kinds]
+        if since is not None:
+            where, values = [*where, "at >= ?"], [*values, since]
+        query = f"SELECT * FROM events WHERE {' AND '.join(where)} ORDER BY number DESC LIMIT ?"  # noqa: S608
+        rows = self._db.execute(query, (*values, limit)).fetchall()
         return [{**dict(row), "data": json.loads(row["data"])} for row in reversed(rows)]
+
+    def mode(self, setting: str) -> str:
+        """The mode that an operator has switched to, as long as the setting is what it was then; else the setting."""
+        row = self._db.execute("SELECT mode FROM mode WHERE setting = ?", (setting,)).fetchone()
+        return setting if row is None else str(row["mode"])
+
+    def save_mode(self, mode: str, setting: str) -> None:
+        self._db.execute("INSERT OR REPLACE INTO mode VALUES (1, ?, ?, ?)", (mode, setting, utc_now()))
 
     def queue_alert(self, text: str) -> int:
         number = self._db.execute("INSERT INTO outbox (at, text) VALUES (?, ?)", (utc_now(), text)).lastrowid
