@@ -111,6 +111,14 @@ def test_main_only_dispatches_to_tagged_phases(role: Path) -> None:
 
 
 @each_role
+def test_preflight_tells_all_requirements_together(role: Path) -> None:
+    """A failing assert would be the only thing that playbooks/preflight.yml tells of its role."""
+    used = {action for task in flatten(load(role / "tasks/preflight.yml")) for action in task}
+    assert "dualjoe.ha.require" in used
+    assert used.isdisjoint({"ansible.builtin.assert", "ansible.builtin.fail"})
+
+
+@each_role
 def test_written_files_name_owner_group_and_mode(role: Path) -> None:
     unsaid = []
     for where, task in tasks_of(role):
