@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import hashlib
 import json
+import math
 import os
 import time
 from contextlib import closing
@@ -237,6 +238,41 @@ def test_when_nothing_can_be_saved_the_last_export_stays(t440: T440) -> None:
         t440.prepare(WEB, BLOG)
     assert t440.snapshot == before
     assert sorted(path.name for path in t440.source.iterdir()) == ["backup", "index"]
+
+
+def test_hooks_that_hang_fail_their_containers_only_and_the_run_ends_in_time(
+    t440: T440, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1000 s for all, 600 s for one at most; time passes only while a container is inspected."""
+    needed: dict[str, float] = {"hangs": 1, "slow": 590, "web": 1, "blog": 1, "hangs2": 1}
+    now = 0.0
+    for name in needed:
+        t440.add(name)
+
+    def run(argv: Sequence[str], output: Path | None, seconds: float) -> str:
+        nonlocal now
+        if argv[1:3] == ["container", "inspect"] and len(argv) == 4:
+            now += min(needed[argv[3]], seconds)
+            if needed[argv[3]] > seconds:
+                raise HookFailed(f"docker took longer than {seconds:.0f} s")
+        return t440.run(argv, output, seconds)
+
+    def export() -> dict[str, Any]:
+        began, group = now, grp.getgrgid(os.getegid()).gr_name
+        items = [{**WEB, "name": name} for name in needed]
+        settings = Settings(t440.export, group, 600, items, export_seconds=1000)
+        failed: dict[str, Any] = prepare(settings, run, t440.source / "quiesced")["failed"]
+        assert now - began <= 1000
+        return failed
+
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    assert export() == {"slow": "docker took longer than 250 s"}  # nothing is known of them yet
+    assert export() == {}  # it comes last, after the quick ones
+    needed.update({"hangs": math.inf, "hangs2": math.inf})
+    assert export().keys() == {"hangs", "hangs2"}
+    assert export().keys() == {"hangs", "hangs2"}
+    needed.update({"slow": 599, "hangs": 150})
+    assert export().keys() == {"hangs2"}
 
 
 @pytest.mark.parametrize("trouble", ["down", "no answer"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import grp
 import json
+import math
 import os
 import resource
 import shutil
@@ -16,12 +17,13 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dualjoe import wire
+from dualjoe.turns import turns
 
 from . import export, locks, quiesce
 from .backup_hooks import HOOKS
@@ -41,8 +43,9 @@ _TOLD = 20  # of each list, in the reply: it is one line, and snapshot.json has 
 
 @dataclass(frozen=True)
 class Settings:
-    """What /etc/dualjoe/backup.json says on T440. ``hook_seconds`` is each container's share of time; ``images`` where
-    archives of images are, by name; ``ignore`` names the containers and volumes that are left out on purpose."""
+    """What /etc/dualjoe/backup.json says on T440. ``hook_seconds``: for one container at most; ``export_seconds``: for
+    all of them together; ``images``: where archives of images are, by name; ``ignore`` names the containers and volumes
+    that are left out on purpose."""
 
     export: Path
     group: str
@@ -50,6 +53,7 @@ class Settings:
     containers: Sequence[Mapping[str, Any]]
     images: Mapping[str, str] = field(default_factory=dict)
     ignore: Sequence[str] = ()
+    export_seconds: float = math.inf
 
     @classmethod
     def load(cls, path: Path) -> Settings:
@@ -63,6 +67,7 @@ class Settings:
                 raw["containers"],
                 raw.get("images", {}),
                 raw.get("ignore", []),
+                float(raw.get("export_seconds", math.inf)),
             )
             hooks = {str(item["hook"]) for item in settings.containers}
             ways = {str(item.get("quiesce", "none")) for item in settings.containers}
@@ -119,17 +124,21 @@ def _save_all(settings: Settings, tree: Path, indexes: Path, run: Run, notes: Pa
         uncovered = find_uncovered(settings.containers, settings.ignore, run)
     except (HookFailed, ValueError, LookupError, TypeError) as error:
         raise ExportFailed(f"Docker does not say what there is: {error}") from error
-    before = _last(settings.export)
+    before, had_failed = _last(settings.export)
     parts: dict[str, Any] = {}
     failed: dict[str, str] = {}
-    for item in settings.containers:
-        name = str(item["name"])
+    items = {str(item["name"]): item for item in settings.containers}
+    took = {name: float(part["seconds"]) for name, part in before.items() if "seconds" in part}
+    over = time.monotonic() + settings.export_seconds
+    for name, share in turns(items, took, had_failed, settings.hook_seconds):
         last = before.get(name)
         part = Part(tree / name, settings.export / name, indexes / _sum(last), indexes / ".new", notes)
-        container = Container(name, item, time.monotonic() + settings.hook_seconds, run)
+        now = time.monotonic()
+        container = Container(name, items[name], now + min(settings.hook_seconds, (over - now) * share), run)
         began = utc_now()
         try:
             saved = {**part.save(container, settings.images), "captured_at": began}
+            saved["seconds"] = round(time.monotonic() - now, 1)
             part.index.replace(indexes / _sum(saved))
             parts[name] = saved
         except Exception as error:  # noqa: BLE001 whatever a container's data provoke, the others are saved
@@ -137,7 +146,7 @@ def _save_all(settings: Settings, tree: Path, indexes: Path, run: Run, notes: Pa
             shutil.rmtree(part.folder, ignore_errors=True)
             if last and _share_part(part):
                 parts[name] = last
-    if len(failed) == len(settings.containers):
+    if len(failed) == len(items):
         raise ExportFailed("; ".join(f"{name}: {why}" for name, why in failed.items()))
     return {
         "version": _VERSION,
@@ -148,13 +157,13 @@ def _save_all(settings: Settings, tree: Path, indexes: Path, run: Run, notes: Pa
     }
 
 
-def _last(tree: Path) -> Mapping[str, Any]:
-    """What the last export says of its containers; nothing where there is none."""
+def _last(tree: Path) -> tuple[Mapping[str, Any], Collection[str]]:
+    """What the last export says of its containers, and which had failed; nothing where there is none."""
     try:
         said = json.loads((tree / SNAPSHOT).read_text("utf-8"))
-        return dict(said["containers"]) if said["version"] == _VERSION else {}
+        return (dict(said["containers"]), set(said["failed"])) if said["version"] == _VERSION else ({}, ())
     except (OSError, ValueError, LookupError, TypeError):
-        return {}
+        return {}, ()
 
 
 def _sum(part: Mapping[str, Any] | None) -> str:
