@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from dualjoe import databases
-from dualjoe_jobs import hooks_databases
+from dualjoe_jobs import hooks_databases, restore_box
 from dualjoe_jobs.backup_hooks import HOOKS
 from dualjoe_jobs.container import Container, HookFailed, Place, Saved, run_program
 from dualjoe_jobs.hooks_databases import check_rdb
 from dualjoe_jobs.hooks_files import keep_compose
+from dualjoe_jobs.program import COMPLAINT_BYTES, PRINTED_BYTES
+from dualjoe_jobs.rsync import Deadline
 from dualjoe_jobs.sealed_sqlite import copy_all
 from dualjoe_jobs.sqlite_copy import copy_sqlite
 
@@ -509,6 +511,15 @@ def test_a_failing_program_is_named_with_its_last_words() -> None:
 def test_a_program_that_hangs_is_ended() -> None:
     with pytest.raises(HookFailed, match="took longer than"):
         run_program(["sleep", "30"], None, 0.2)
+
+
+def test_of_what_a_program_prints_without_end_only_the_begin_is_kept(tmp_path: Path) -> None:
+    endless = ["sh", "-c", f"yes | head -c {PRINTED_BYTES + 1}; yes | head -c {2 * COMPLAINT_BYTES} >&2; exit $0"]
+    assert len(run_program([*endless, "0"], None, 30)) == PRINTED_BYTES
+    assert len(restore_box.run([*endless, "0"], Deadline(30))) == PRINTED_BYTES
+    with pytest.raises(HookFailed, match=r"sh ended with 1: y$"):
+        run_program([*endless, "1"], tmp_path / "whole", 30)
+    assert (tmp_path / "whole").stat().st_size == PRINTED_BYTES + 1
 
 
 def test_a_missing_program_is_named() -> None:

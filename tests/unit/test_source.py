@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from backup_pair import answering
-from dualjoe_jobs import rsync
+from dualjoe_jobs import program, rsync
 from dualjoe_jobs.job import JobFailed
 from dualjoe_jobs.rsync import Deadline
 from dualjoe_jobs.source import Source
@@ -38,7 +38,7 @@ def test_what_a_source_is_told_need_not_be_heard(tmp_path: Path) -> None:
 
 def test_of_an_answer_without_an_end_only_the_begin_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rsync, "_PRINTED_BYTES", 1000)
-    monkeypatch.setattr(rsync, "_COMPLAINT_BYTES", 100)
+    monkeypatch.setattr(program, "COMPLAINT_BYTES", 100)
     asked(tmp_path, "yes | head -c 1000000; yes | head -c 1000000 >&2")
     done = rsync.run([str(tmp_path / "ssh")], Deadline(30))
     assert (done.returncode, len(done.stdout), len(done.stderr)) == (0, 1000, 100)

@@ -9,10 +9,13 @@ import stat
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, Protocol
+
+from . import program
 
 _COMPLAINT_CHARACTERS = 300
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -31,23 +34,18 @@ def run_program(argv: Sequence[str], output: Path | None, seconds: float) -> str
 
     Raises HookFailed with the last line the program complained with.
     """
-    program = argv[0]
+    called = argv[0]
     try:
-        if output is None:
-            done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False)
-        else:
-            with output.open("xb") as file:
-                done = subprocess.run(
-                    argv, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.PIPE, timeout=seconds, check=False
-                )
+        with nullcontext(subprocess.PIPE) if output is None else output.open("xb") as target:
+            done = program.run(argv, seconds, output=target)
     except subprocess.TimeoutExpired as error:
-        raise HookFailed(f"{program} took longer than {seconds:.0f} s") from error
+        raise HookFailed(f"{called} took longer than {seconds:.0f} s") from error
     except OSError as error:
-        raise HookFailed(f"{program}: {error.strerror}") from error
+        raise HookFailed(f"{called}: {error.strerror}") from error
     if done.returncode != 0:
         complaint = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["no message"]
-        raise HookFailed(f"{program} ended with {done.returncode}: {complaint[-1][:_COMPLAINT_CHARACTERS]}")
-    return "" if output is not None else done.stdout.decode("utf-8", "replace")
+        raise HookFailed(f"{called} ended with {done.returncode}: {complaint[-1][:_COMPLAINT_CHARACTERS]}")
+    return done.stdout.decode("utf-8", "replace")
 
 
 class Status(Protocol):

@@ -8,11 +8,12 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
+from . import program
 from .job import JobFailed
 from .rsync import Deadline
 
@@ -194,24 +195,19 @@ def _health_check(found: Mapping[str, Any]) -> list[str]:
 def run(argv: Sequence[str], deadline: Deadline, told: Path | None = None, output: Path | None = None) -> bytes:
     """Run a program until the deadline at most, with the file ``told`` as its standard input; its output goes into a
     new file, or is returned. Raises JobFailed with the last line that it complained with."""
-    source = told.open("rb") if told else subprocess.DEVNULL
-    target = output.open("xb") if output else subprocess.PIPE
     try:
-        done = subprocess.run(
-            argv, stdin=source, stdout=target, stderr=subprocess.PIPE, timeout=deadline.left(), check=False
-        )
+        with ExitStack() as files:
+            source = files.enter_context(told.open("rb")) if told else b""
+            target = files.enter_context(output.open("xb")) if output else subprocess.PIPE
+            done = program.run(argv, deadline.left(), source, target)
     except subprocess.TimeoutExpired as error:
         raise JobFailed(f"{argv[0]} was not done when the run's {deadline.seconds:.0f} s were over") from error
     except OSError as error:
         raise JobFailed(f"{argv[0]}: {error.strerror}") from error
-    finally:
-        for file in (source, target):
-            if not isinstance(file, int):
-                file.close()
     if done.returncode != 0:
-        program = " ".join(argv[:2]) if argv[0] == "docker" else argv[0]
-        raise JobFailed(f"{program} ended with {done.returncode}: {_complaint(done.stderr)}")
-    return done.stdout or b""
+        called = " ".join(argv[:2]) if argv[0] == "docker" else argv[0]
+        raise JobFailed(f"{called} ended with {done.returncode}: {_complaint(done.stderr)}")
+    return done.stdout
 
 
 def _complaint(output: bytes) -> str:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import IO
 
+from . import program
 from .job import JobFailed
 
 _VANISHED = 24
 _TRIES = 2
 _MESSAGE_CHARACTERS = 500
-_PRINTED_BYTES, _COMPLAINT_BYTES = 256 << 20, 1 << 20  # of what the other side prints; the most is a memory's manifest
-_LOOK_SECONDS, _END_SECONDS = 1.0, 5.0
+_PRINTED_BYTES = 256 << 20  # of what the other side prints; the most is a memory's manifest
 _MEANINGS = {
     5: "the other side refused; look at its sshd's log",
     10: "the connection failed",
@@ -44,34 +41,6 @@ class Deadline:
         return left
 
 
-class _Kept(threading.Thread):
-    """Reads to its end what a program prints, and keeps the begin: what another machine prints may have no end."""
-
-    def __init__(self, printed: IO[bytes], most: int) -> None:
-        super().__init__(daemon=True)
-        self._printed, self._most, self.kept = printed, most, b""
-        self.start()
-
-    def run(self) -> None:
-        with self._printed as printed:
-            self.kept = printed.read(self._most)
-            while printed.read(1 << 16):
-                pass
-
-
-class _Tell(threading.Thread):
-    """Writes what a program is told; one that does not listen to its end is no failure."""
-
-    def __init__(self, listening: IO[bytes], told: bytes) -> None:
-        super().__init__(daemon=True)
-        self._listening, self._told = listening, told
-        self.start()
-
-    def run(self) -> None:
-        with suppress(BrokenPipeError), self._listening as listening:
-            listening.write(self._told)
-
-
 def run(
     argv: Sequence[str],
     deadline: Deadline,
@@ -84,42 +53,12 @@ def run(
     ``watch`` is called each second, and ends it by raising JobFailed. Raises JobFailed also when the program cannot be
     run or is not done by then.
     """
-    over = time.monotonic() + deadline.left()
-    late = f"{argv[0]} was not done when the run's {deadline.seconds:.0f} s were over"
-    output = None if shown else subprocess.PIPE
     try:
-        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.PIPE)
+        return program.run(argv, deadline.left(), told, None if shown else subprocess.PIPE, watch, _PRINTED_BYTES)
+    except subprocess.TimeoutExpired as error:
+        raise JobFailed(f"{argv[0]} was not done when the run's {deadline.seconds:.0f} s were over") from error
     except OSError as error:
         raise JobFailed(f"{argv[0]}: {error.strerror}") from error
-    assert process.stdin is not None
-    assert process.stderr is not None
-    complaint = _Kept(process.stderr, _COMPLAINT_BYTES)
-    printed = _Kept(process.stdout, _PRINTED_BYTES) if process.stdout else None
-    try:
-        for thread in filter(None, (complaint, printed, _Tell(process.stdin, told))):
-            while thread.is_alive():
-                thread.join(min(_LOOK_SECONDS, max(0.0, over - time.monotonic())))
-                if time.monotonic() >= over:
-                    raise JobFailed(late)
-                if watch:
-                    watch()
-        process.wait(max(0.0, over - time.monotonic()))
-    except subprocess.TimeoutExpired as error:
-        raise JobFailed(late) from error
-    finally:
-        _end(process)
-    return subprocess.CompletedProcess(argv, process.returncode, printed.kept if printed else None, complaint.kept)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Not killed at first: rsync has a process that writes, and would go on after the one that we know."""
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def copy(
