@@ -59,12 +59,14 @@ class Pair:
         self.calls = place / "calls"
         self.drop_percent = 50.0
         self.peer: Peer | None = None
+        self.expected: list[str] = []
         self.keep = Policy(3)
         self.answer()
 
     @property
     def settings(self) -> Settings:
-        return Settings(SourceSettings(self.keep, 60, "joe@t440", [str(self.ssh)]), self.drop_percent, 30, self.peer)
+        source = SourceSettings(self.keep, 60, "joe@t440", [str(self.ssh)])
+        return Settings(source, self.drop_percent, 30, self.peer, self.expected)
 
     def answer(self, line: str = '{"v":1,"ok":true}', before_rsync: str = "", folder: Path | None = None) -> None:
         """Let T440 answer `export` with this line; its rsync is real, after ``before_rsync``."""

@@ -391,6 +391,17 @@ def test_what_is_not_covered_and_what_is_unsteady_is_told(pair: Pair) -> None:
     assert "data, /srv/x" in outcome.warnings["uncovered-volumes"]
 
 
+def test_a_container_that_t440_leaves_out_is_told_also_when_it_never_was_there(pair: Pair) -> None:
+    pair.expected = ["web", "db"]
+    for second in (0, 1):
+        pair.fill(second, web={"notes": "one"})
+        outcome = pair.pull()
+        assert (outcome.result, list(outcome.warnings)) == ("ok", ["missing"])
+        assert ": db. " in outcome.warnings["missing"]
+    pair.fill(2, {"db": "it hangs"}, web={"notes": "one"})
+    assert pair.pull().warnings == {}  # the failure tells of it
+
+
 # Damage
 
 
@@ -503,11 +514,16 @@ def test_settings_come_from_the_role_s_file(tmp_path: Path) -> None:
     raw: dict[str, Any] = {"version": 1, "keep": {"last": 3}, "run_seconds": 9, "key": "/k", "source": source}
     path.write_text(json.dumps(raw))
     assert (Settings.load(path).drop_percent, Settings.load(path).peer) == (50, None)
-    raw |= {"drop_percent": 20, "verify_days": 7, "peer": {**source, "name": "pc-b", "key": "/r"}}
+    raw |= {
+        "drop_percent": 20,
+        "verify_days": 7,
+        "containers": ["web"],
+        "peer": {**source, "name": "pc-b", "key": "/r"},
+    }
     path.write_text(json.dumps(raw))
     settings = Settings.load(path)
     assert settings.source.login == "dualjoe-backup@192.0.2.10"
-    assert (settings.drop_percent, settings.verify_days) == (20, 7)
+    assert (settings.drop_percent, settings.verify_days, settings.containers) == (20, 7, ["web"])
     assert settings.peer
     assert (settings.peer.name, "/r" in settings.peer.ssh) == ("pc-b", True)
     for bad in ("{}", "[]", json.dumps({**raw, "peer": {"name": "x"}}), json.dumps({**raw, "verify_days": "x"})):

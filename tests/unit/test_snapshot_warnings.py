@@ -22,7 +22,7 @@ def snapshot(unsteady: tuple[str, ...] = (), **held: Size) -> Snapshot:
         (snapshot(notes=(4, 100)), snapshot(notes=(10, 100)), ["notes"]),
         (snapshot(notes=(0, 0), web=(1, 1)), snapshot(notes=(9, 9), web=(9, 9)), ["notes", "web"]),
         (snapshot(notes=(1, 1), web=(9, 9)), snapshot(web=(9, 9)), []),  # a new one
-        (snapshot(web=(9, 9)), snapshot(notes=(1, 1), web=(9, 9)), []),  # no entry of the inventory any more
+        (snapshot(web=(9, 9)), snapshot(notes=(1, 1), web=(9, 9)), []),  # it is missing, if it has an entry
     ],
 )
 def test_what_has_shrunk(now: Snapshot, before: Snapshot | None, names: list[str]) -> None:
@@ -40,3 +40,11 @@ def test_each_kind_says_what_it_is_and_what_to_do() -> None:
     assert told["uncovered-volumes"].startswith(wanted)
     assert r"notes: log\n. " in told["unsteady"]
     assert found(snapshot(notes=(1, 1)), {}) == {}
+
+
+def test_what_the_inventory_has_and_t440_leaves_out_is_missing() -> None:
+    made = Snapshot(AT, snapshot(notes=(1, 1), kept=(1, 1)).containers, {"kept": "it hangs", "never": "it hangs"})
+    assert found(made, {}, ["notes", "kept", "never"]) == {}
+    told = found(made, {}, ["web", "notes", "shop"])
+    assert list(told) == ["missing"]
+    assert told["missing"].startswith("T440 exports nothing of containers that it is to save: web, shop. Run site.yml;")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from .names import shown
 from .snapshots import Snapshot
@@ -10,7 +10,7 @@ from .snapshots import Snapshot
 Size = tuple[int, int]  # files, bytes
 
 # Kinds that are of T440's data, whichever node has them. The others are of a node's own snapshots.
-OF_SOURCE = ("uncovered-containers", "uncovered-volumes", "unsteady")
+OF_SOURCE = ("missing", "uncovered-containers", "uncovered-volumes", "unsteady")
 
 _TOLD = 5
 
@@ -21,8 +21,8 @@ def sizes(snapshot: Snapshot | None) -> dict[str, Size]:
 
 
 def dropped(snapshot: Snapshot, before: Mapping[str, Size], percent: float) -> dict[str, str]:
-    """The containers that lost more than so much of their files or bytes -> what is left. One that is gone has no entry
-    in the inventory any more, which was meant; if it still runs, it is uncovered."""
+    """The containers that lost more than so much of their files or bytes -> what is left. One that is gone is another
+    matter: see ``found``."""
     return {
         name: f"{name} has {new[0]} files with {new[1]} bytes, and had {old[0]} with {old[1]}"
         for name, new in sizes(snapshot).items()
@@ -30,9 +30,15 @@ def dropped(snapshot: Snapshot, before: Mapping[str, Size], percent: float) -> d
     }
 
 
-def found(snapshot: Snapshot, drops: Mapping[str, str]) -> dict[str, str]:
-    """Kind -> what it is, and what to do. ``drops``: from ``dropped``."""
+def found(snapshot: Snapshot, drops: Mapping[str, str], expected: Collection[str] = ()) -> dict[str, str]:
+    """Kind -> what it is, and what to do. ``drops``: from ``dropped``. ``expected``: the inventory has these."""
     told = {}
+    if missing := [name for name in expected if name not in {*snapshot.containers, *snapshot.failed}]:
+        told["missing"] = (
+            f"T440 exports nothing of containers that it is to save: {_listed(missing)}. Run site.yml; should it come"
+            " again, somebody changes T440's settings. What was saved of them is in older snapshots:"
+            " 'dualjoe backup ls'."
+        )
     if drops:
         told["dropped"] = (
             f"{_listed(list(drops.values()))}. The older snapshots stay until you say on this node that it is right:"

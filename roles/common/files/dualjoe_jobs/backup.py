@@ -88,7 +88,7 @@ def snapshot(settings: Settings, backups: Path, accept_drop: bool = False) -> Ou
         there.prune()
     finally:
         copies.clear_stage()
-    return _outcome(made, name, snapshot_warnings.found(made, drops))
+    return _outcome(made, name, snapshot_warnings.found(made, drops, settings.containers))
 
 
 def _moment(made: Snapshot) -> str:

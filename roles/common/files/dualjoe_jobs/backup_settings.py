@@ -31,12 +31,14 @@ class Peer:
 @dataclass(frozen=True)
 class Settings:
     """``source``: T440. ``drop_percent``: by how much a container's files or bytes may shrink from one snapshot to the
-    next. ``verify_days``: within so many all content is read. ``peer``: who may have what is damaged here."""
+    next. ``verify_days``: within so many all content is read. ``peer``: who may have what is damaged here.
+    ``containers``: the names of those that T440 is to save."""
 
     source: pull.Settings
     drop_percent: float = _DROP_PERCENT
     verify_days: float = _VERIFY_DAYS
     peer: Peer | None = None
+    containers: Sequence[str] = ()
 
     @classmethod
     def load(cls, path: Path) -> Settings:
@@ -45,7 +47,8 @@ class Settings:
             raw = json.loads(path.read_text("utf-8"))
             peer = _peer(raw["peer"]) if raw.get("peer") else None
             days = float(raw.get("verify_days", _VERIFY_DAYS))
-            return cls(pull.Settings.parse(raw), float(raw.get("drop_percent", _DROP_PERCENT)), days, peer)
+            drop = float(raw.get("drop_percent", _DROP_PERCENT))
+            return cls(pull.Settings.parse(raw), drop, days, peer, list(map(str, raw.get("containers", ()))))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise JobFailed(f"{path}: {error!r}; run site.yml again") from error
 
