@@ -157,6 +157,14 @@ def test_the_job_s_url_hears_how_a_run_ended(runs: Runs, service: Service, outco
     assert service.paths == [path]
 
 
+@pytest.mark.parametrize("path", ["?ada=secret", "/ping?ada=secret#x", "/"])
+def test_a_failure_is_told_in_the_url_s_path_before_its_query(runs: Runs, service: Service, path: str) -> None:
+    ping.URLS.write_text(json.dumps({"backup": service.url + path}))
+    runs.run(FAILED)
+    wanted = {"?ada=secret": "/fail?ada=secret", "/ping?ada=secret#x": "/ping/fail?ada=secret", "/": "/fail"}
+    assert service.paths == [f"/secret-of-ada{wanted[path]}"]
+
+
 def test_a_run_that_was_not_made_or_that_somebody_waits_for_pings_nobody(runs: Runs, service: Service) -> None:
     runs.run(FETCHED, pinged=False)
     runs.run(FETCHED, if_older_than=3600)

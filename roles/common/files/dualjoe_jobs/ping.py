@@ -10,6 +10,7 @@ import sys
 import threading
 import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
 URLS = Path("/etc/dualjoe/pings.json")
 _SECONDS = 10.0
@@ -28,7 +29,8 @@ for _handler in (
 
 
 def tell(name: str, done: bool, urls: Path | None = None) -> None:
-    """Ask for the job's URL, where it has one, or for URL/fail where it was not ``done``.
+    """Ask for the job's URL, where it has one, or for URL/fail where it was not ``done``: before its query, if it has
+    one.
 
     It takes ten seconds at most, and whatever comes of it changes nothing for the job. What went wrong is said without
     the URL.
@@ -42,18 +44,20 @@ def tell(name: str, done: bool, urls: Path | None = None) -> None:
     except (OSError, ValueError, AttributeError) as error:
         _complain(name, error)
         return
-    address = str(url) if done else f"{str(url).rstrip('/')}/fail"
     # Its own limit is for each step, and finding the address has none.
-    asking = threading.Thread(target=_ask, args=(name, address), daemon=True)
+    asking = threading.Thread(target=_ask, args=(name, str(url), done), daemon=True)
     asking.start()
     asking.join(_SECONDS)
     if asking.is_alive():
         _complain(name, TimeoutError())
 
 
-def _ask(name: str, address: str) -> None:
+def _ask(name: str, url: str, done: bool) -> None:
     try:
-        with _OPENER.open(address, timeout=_SECONDS):
+        if not done:
+            parts = urlsplit(url)
+            url = parts._replace(path=f"{parts.path.rstrip('/')}/fail").geturl()
+        with _OPENER.open(url, timeout=_SECONDS):
             pass
     except Exception as error:  # noqa: BLE001 nothing may come of it, whatever a server answers
         _complain(name, error)
