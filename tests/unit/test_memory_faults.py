@@ -374,6 +374,22 @@ def test_what_an_older_version_has_noted_counts(pair: Pair, monkeypatch: pytest.
     monkeypatch.undo()
 
 
+def test_a_source_at_the_end_of_time_stops_no_sync(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No generation may be named so: there is no name after it."""
+
+    def asked(puller: Puller, told: bytes = b"") -> Exported:
+        reply, listed = ask(puller, told)
+        return Exported({**reply, "captured_at": "9999-12-31T23:59:59Z"}, listed)
+
+    ask = Puller.ask_export
+    monkeypatch.setattr(Puller, "ask_export", asked)
+    for number in range(2):
+        pair.a.put("workspace/MEMORY.md", f"{NOTES}{number}")
+        assert pair.b.sync() == job.DONE
+        assert pair.b.has("workspace/MEMORY.md") == f"{NOTES}{number}"
+    assert pair.b.names()[-1] < "9"
+
+
 @pytest.mark.parametrize("days", [-1, 1])
 @pytest.mark.parametrize("whose", ["source", "puller"])
 def test_a_wall_clock_that_is_a_day_off_hides_and_drops_nothing(

@@ -69,6 +69,23 @@ def test_a_part_that_could_not_be_saved_anew_is_as_old_as_it_is() -> None:
     assert restoring.choose(restoring.parse("pc-a", {"snapshots": rows}), "box", Wanted()).name == "20261125T060000Z"
 
 
+@pytest.mark.parametrize("clock", ["2999-01-01T00:00:00Z", "1999-01-01T00:00:00Z"])
+def test_a_clock_of_t440_that_was_wrong_for_a_while_chooses_nothing(clock: str) -> None:
+    """The node knows in which order it has fetched its snapshots, and that none is of the future."""
+    part = {"hook": "files", "files": 1, "bytes": 1}
+
+    def row(hour: int, captured_at: str) -> dict[str, Any]:
+        return {"name": f"20261125T{hour:02}0000Z", "captured_at": captured_at, "containers": {"box": part}}
+
+    rows = [row(6, "2026-11-25T06:00:00Z"), row(7, clock), row(8, "2026-11-25T08:00:00Z")]
+    found = restoring.parse("pc-a", {"snapshots": rows})
+    assert restoring.choose(found, "box", Wanted()).name == rows[2]["name"]
+    assert restoring.choose(found[:2], "box", Wanted()).name == rows[1]["name"]
+    found += restoring.parse("pc-b", {"snapshots": [row(9, "2026-11-25T09:00:00Z")]})
+    assert restoring.choose(found, "box", Wanted()).node == "pc-b"
+    assert restoring.choose(found, "box", Wanted(at="2026-11-25T07:59:59Z")).name == rows[1]["name"]
+
+
 GOOD = {"name": "20261125T060000Z", "captured_at": "2026-11-25T06:00:00Z", "containers": {}}
 
 

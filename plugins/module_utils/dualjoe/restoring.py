@@ -33,6 +33,12 @@ class Snapshot:
     parts: Mapping[str, Part]
     good: bool | None
 
+    def taken(self, container: str) -> str:
+        """When its part was captured, as a name of a copy. The node has named the snapshot, by its own clock and after
+        all that it had, so T440's word counts only for a part that is older than the snapshot."""
+        captured_at = self.parts[container].captured_at
+        return self.name if captured_at >= self.captured_at else min(dated.name_of(captured_at), self.name)
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -75,12 +81,13 @@ def parse(node: str, reply: Mapping[str, Any]) -> list[Snapshot]:
 def choose(found: Iterable[Snapshot], container: str, wanted: Wanted) -> Snapshot:
     """The snapshot to bring ``container`` back from. Raises NoSnapshot.
 
-    Without a name or a time that is the newest good one of any node; but not one that has lost most of what the one
-    before has: on a new T440 the containers are empty, and were perhaps backed up before anybody restored them.
+    Without a name or a time that is the newest good one of any node, whatever T440's clock said; but not one that has
+    lost most of what the one before has: on a new T440 the containers are empty, and were perhaps backed up before
+    anybody restored them.
     """
     having = sorted(
         (each for each in found if container in each.parts and wanted.node in (None, each.node)),
-        key=lambda each: (each.parts[container].captured_at, each.name),
+        key=lambda each: (each.taken(container), each.name),
     )
     if not having:
         raise NoSnapshot(f"no snapshot{_of(wanted.node)} has container {container}; `dualjoe-restore ls` shows them")
@@ -94,7 +101,7 @@ def choose(found: Iterable[Snapshot], container: str, wanted: Wanted) -> Snapsho
         return named[-1]
     good = [each for each in having if each.good is not False]
     if wanted.at is not None:
-        good = [each for each in good if each.parts[container].captured_at <= wanted.at]
+        good = [each for each in good if each.taken(container) <= dated.name_of(wanted.at)]
     if not good:
         before = f" before {wanted.at}" if wanted.at else ""
         raise NoSnapshot(f"no good snapshot{_of(wanted.node)}{before} has container {container}")

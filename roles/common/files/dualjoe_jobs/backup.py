@@ -11,12 +11,11 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 
-from dualjoe import dated, snapshot_warnings
+from dualjoe import snapshot_warnings
 from dualjoe.names import shown
-from dualjoe.retention import AHEAD, Policy
+from dualjoe.retention import Policy
 from dualjoe.snapshots import Snapshot
 
 from . import job
@@ -83,19 +82,12 @@ def snapshot(settings: Settings, backups: Path, accept_drop: bool = False) -> Ou
         drops = snapshot_warnings.dropped(made, wanted, settings.drop_percent)
         there.held = Held(there.held.until or current, {name: wanted[name] for name in drops}) if drops else Held()
         there.held.save(backups)
-        name = next_name(copies.folder, _moment(made))
+        name = next_name(copies.folder, made.captured_at)
         copies.keep(name)
         there.prune()
     finally:
         copies.clear_stage()
     return _outcome(made, name, snapshot_warnings.found(made, drops, settings.containers))
-
-
-def _moment(made: Snapshot) -> str:
-    """When it was captured; no time that lies ahead by more than clocks do, as it would be the newest for so long."""
-    latest = datetime.now(timezone.utc) + AHEAD
-    captured = dated.time_of(dated.name_of(made.captured_at))
-    return min(captured, latest).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _outcome(made: Snapshot, name: str, warnings: dict[str, str]) -> Outcome:

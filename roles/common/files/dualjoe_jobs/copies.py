@@ -27,8 +27,10 @@ def name_of(moment: str) -> str:
 
 
 def next_name(folder: Path, moment: str) -> str:
-    """As name_of, but after all copies in ``folder``: also when a clock was set back, the newest has the last name."""
-    name = name_of(moment)
+    """As name_of, but not later than now: whoever says when it was made may have a clock that is ahead, and it would
+    count as the newest for so long. And after all copies in ``folder``: also when a clock was set back, the newest has
+    the last name."""
+    name = min(name_of(moment), dated.name_at(datetime.now(timezone.utc)))
     last = max((path.name for path in named(folder)), default="")
     if name <= last:
         name = dated.name_at(dated.time_of(last) + timedelta(seconds=1))
