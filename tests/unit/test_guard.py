@@ -122,6 +122,43 @@ async def test_a_unit_that_systemd_is_yet_to_start_is_not_restarted(
     assert guard.health.restarts == ()
 
 
+async def test_a_full_check_of_a_gateway_before_its_restart_does_not_count_after_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each began while the gateway hung: one failed before the restart, one after it. Two would move Joe."""
+    ends: list[asyncio.Future[Command]] = []
+
+    async def check(*_argv: str, **_more: object) -> Command:
+        ends.append(asyncio.get_running_loop().create_future())
+        return await ends[-1]
+
+    async def told() -> tuple[str, int]:
+        for _ in range(5):
+            await asyncio.sleep(0)
+        gateway = (await guard.probe(wire.Request("probe")))["gateway"]
+        return gateway["full_check"], gateway["full_checks"]
+
+    monkeypatch.setattr(daemon, "run", check)
+    gateway = SlowSystemd([])
+    guard = Guard(settings, gateway, str(uuid.uuid4()))
+    guard.state = NodeState(guard.state.boot_id, 7, 7, Lease(7, boot_clock() + 60 * SECOND))
+    await guard._start()
+    await guard.watch()
+    for _ in range(2):
+        await guard.probe(wire.Request("probe", full=True))
+        await told()
+        if len(ends) == 1:
+            ends[0].set_result(Command(1, "no answer"))
+            assert await told() == ("failed", 1)
+    gateway.now = "inactive"
+    await guard.watch()
+    assert guard.health.restarts
+    await asyncio.sleep(0)
+    ends[1].set_result(Command(1, "no answer"))
+    assert await told() == ("unknown", 1)
+    assert gateway.now == "active"
+
+
 async def test_only_a_lease_that_nobody_renews_asks_for_the_peer_s_promise(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -203,6 +203,7 @@ class Guard:
         epoch = self.state.epoch
         self._wanted = False  # a unit that systemd has yet to start must not be taken for one that is gone
         self._judged(health.started(self.health, self._seconds()))
+        self.full_check = "unknown"  # what was found of a gateway before its restart says nothing of it now
         command = await self.gateway.start()
         self._wanted = self._holds(epoch)
         if not self._wanted:  # the lease ended meanwhile, and what starts now has no right to an orderly stop
@@ -409,9 +410,9 @@ class Guard:
             raise Refused("disk", f"the epoch could not be stored: {error}") from error
 
     async def _check_fully(self) -> None:
-        epoch = self.state.epoch
+        epoch, started_at = self.state.epoch, self.health.started_at
         checked = await run("systemctl", "start", CHECK_UNIT, timeout=30)
-        if self.state.lease is not None and self.state.epoch == epoch:
+        if self.state.lease is not None and (self.state.epoch, self.health.started_at) == (epoch, started_at):
             self.full_check = "ok" if checked.ok else "failed"
             self.full_checks += 1
 
