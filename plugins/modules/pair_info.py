@@ -93,7 +93,7 @@ status:
       elements: str
       returned: always
     alerts_waiting:
-      description: Alerts that Telegram has not taken yet.
+      description: Alerts that wait because a channel does not take them.
       type: int
       returned: always
 level:

@@ -32,8 +32,8 @@ from dualjoe_guard.gateway import Command, Gateway, UnitState
 from dualjoe_guard.settings import Settings as GuardSettings
 from dualjoe_watchdog.coordinator import FRESH_SECONDS, Coordinator
 from dualjoe_watchdog.nodes import Unreachable
+from dualjoe_watchdog.outbox import Outbox
 from dualjoe_watchdog.settings import NodeSettings, Settings, TimingSettings
-from dualjoe_watchdog.telegram import Outbox
 from virtual import MACHINE, VirtualLoop, wall_seconds
 
 NODES = ("pc-a", "pc-b")
@@ -669,7 +669,7 @@ class Witness(Machine):
                 lambda: Coordinator(
                     self.settings,
                     store,
-                    Outbox(None, store),
+                    Outbox((), store, "joe"),
                     lines,
                     clock=Clock(self._world).seconds,
                     wall=wall_seconds,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from dualjoe import control, verification, wire
-from dualjoe_watchdog import after_move, converge, coordinator, telegram
+from dualjoe_watchdog import after_move, converge, coordinator, outbox
 from dualjoe_watchdog.after_move import BadRequest, Request
 from watchdog_pair import BotApi, Pair, until
 
@@ -338,7 +338,7 @@ def bot() -> Iterator[BotApi]:
 @pytest.fixture
 async def pair(tmp_path: Path, bot: BotApi, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pair]:
     monkeypatch.setattr(coordinator, "STEP_SECONDS", 0.05)
-    monkeypatch.setattr(telegram, "FIRST_RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(outbox, "FIRST_RETRY_SECONDS", 0.1)
     made = Pair(tmp_path, bot)
     for name in made.guards:
         await made.switch_on(name)

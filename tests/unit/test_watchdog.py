@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 from dualjoe import control, freshness, summary, wire
+from dualjoe.notices import Notice
 from dualjoe.pair import Record
-from dualjoe_watchdog import coordinator, telegram
+from dualjoe_watchdog import coordinator, outbox
 from dualjoe_watchdog.nodes import Node, Unreachable
 from dualjoe_watchdog.settings import BadSettings, load
 from dualjoe_watchdog.store import BadStore, Store
@@ -34,7 +35,7 @@ def bot() -> Iterator[BotApi]:
 @pytest.fixture
 async def pair(tmp_path: Path, bot: BotApi, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pair]:
     monkeypatch.setattr(coordinator, "STEP_SECONDS", 0.05)
-    monkeypatch.setattr(telegram, "FIRST_RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(outbox, "FIRST_RETRY_SECONDS", 0.1)
     made = Pair(tmp_path, bot)
     for name in made.guards:
         await made.switch_on(name)
@@ -248,13 +249,13 @@ async def test_alerts_are_kept_until_telegram_takes_them(
 ) -> None:
     bot.broken = True
     async with pair.watched() as watchdog:
-        watchdog.outbox.alert("the barn is on fire")
+        watchdog.outbox.put(Notice("the barn is on fire"))
         await until(lambda: len(bot.paths) >= 2)
-        assert watchdog.store.alerts_waiting() == 1
+        assert watchdog.status()["alerts_waiting"] == 1
     bot.broken = False
     async with pair.watched() as watchdog:
-        await until(lambda: bot.texts == ["the barn is on fire"])
-        await until(lambda: watchdog.store.alerts_waiting() == 0)
+        await until(lambda: bot.texts == ["[joe] the barn is on fire"])
+        await until(lambda: watchdog.status()["alerts_waiting"] == 0)
     assert bot.paths[0] == f"/bot{TOKEN}/sendMessage"
     assert "not sent" in caplog.text
     assert TOKEN not in caplog.text
@@ -269,17 +270,17 @@ async def test_a_full_disk_is_told_of_and_does_not_end_the_watch(
         def full(*_arguments: object, **_named: object) -> None:
             raise sqlite3.OperationalError("database or disk is full")
 
-        for write in ("queue_alert", "alert_tried", "add_event", "save_record"):
+        for write in ("add_alert", "alerts_taken", "add_event", "save_record"):
             monkeypatch.setattr(watchdog.store, write, full)
         for text in ("the barn is on fire", "so is the house"):
-            assert await watchdog.outbox.sent(watchdog.outbox.alert(text), 5)
-        assert bot.texts[-2:] == ["the barn is on fire", "so is the house"]
+            assert await watchdog.outbox.missing(watchdog.outbox.put(Notice(text)), 5) == []
+        assert bot.texts[-2:] == ["[joe] the barn is on fire", "[joe] so is the house"]
         await asyncio.sleep(0.5)
         assert watchdog.decision.situation == "home"
         assert pair.guards["pc-a"].active
         monkeypatch.undo()
-        assert await watchdog.outbox.sent(watchdog.outbox.alert("rain"), 5)
-    assert bot.texts[-1] == "rain"
+        assert await watchdog.outbox.missing(watchdog.outbox.put(Notice("rain")), 5) == []
+    assert bot.texts[-1] == "[joe] rain"
     async with pair.watched(free_bytes=2**62):
         await until(lambda: any("The disk of T440 is full" in text for text in bot.texts))
 
@@ -463,6 +464,9 @@ GOOD = {
         ({"timing": {"margin": 1}}, "guard_watchdog"),
         ({"timing": {"ttl": "soon"}}, "timing.ttl"),
         ({"telegram": {"api_base": "ftp://x", "token_file": "/t", "chat_id": "1"}}, "telegram.api_base"),
+        ({"alerts": {"quiet": "22:00-7:00"}}, "alerts.quiet"),
+        ({"alerts": {"per_minute": 0}}, "alerts.per_minute"),
+        ({"runbook_url": "javascript:x"}, "runbook_url"),
         ({"surprise": 1}, "surprise"),
         ({"jobs": [{"name": "backup"}]}, "jobs.0.interval"),
     ],

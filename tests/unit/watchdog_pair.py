@@ -21,10 +21,10 @@ from dualjoe import lease, wire
 from dualjoe_guard.daemon import SLOW_VERBS
 from dualjoe_watchdog.coordinator import Coordinator
 from dualjoe_watchdog.nodes import Node
+from dualjoe_watchdog.outbox import Outbox
 from dualjoe_watchdog.server import Server
-from dualjoe_watchdog.settings import NodeSettings, Settings, TelegramSettings, TimingSettings
+from dualjoe_watchdog.settings import AlertSettings, NodeSettings, Settings, TelegramSettings, TimingSettings
 from dualjoe_watchdog.store import Store
-from dualjoe_watchdog.telegram import Outbox
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -215,6 +215,7 @@ class Pair:
             known_hosts=self.folder / "known_hosts",
             state=self.folder / "witness.sqlite",
             socket=self.folder / "watchdog.sock",
+            alerts=AlertSettings(group_seconds=0.05, per_minute=60),
             **{"timing": TIMING, "holddown": 0.5, "absent_wait": 1, "grant_timeout": 5, "sync_timeout": 5, **more},
         )
 
@@ -223,7 +224,7 @@ class Pair:
         """A watchdog over the pair, with its control socket."""
         settings = self.settings(**more)
         store = Store(settings.state)
-        outbox = Outbox(settings.chat, store)
+        outbox = Outbox(settings.channels, store, settings.pair, settings.rules)
         nodes = {node.name: Node(node, settings.key, settings.known_hosts) for node in settings.nodes}
         coordinator = Coordinator(settings, store, outbox, nodes)
         server = await Server(coordinator, settings.socket).open()

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from . import freshness, snapshot_warnings
+from . import freshness, runbook, snapshot_warnings
+from .notices import BEGUN, LASTS, OVER, Notice
 from .pair import Decision, Sighting
 
 NOT_SERVED = frozenset({"nobody_fit", "alone", "sick_alone"})
 HELD_BACK = frozenset({"paused", "observing"})  # a move is due and not made
+URGENT = frozenset({"service", "stray", "forced", "failover", "not_ready"})  # kinds that somebody is woken for
+_TRIES = "T440 starts him on the first node that can."
+_HELD = "T440 moves nobody now."
 STRAY_SECONDS = 600.0  # a gateway that was started without a lease is told of for so long
 
 
@@ -24,19 +28,29 @@ class Told:
 
 
 def news(
-    told: Mapping[str, Told], troubles: Mapping[str, str], now: float, reminder: float
-) -> tuple[dict[str, Told], list[str]]:
+    told: Mapping[str, Told], troubles: Mapping[str, str], now: float, reminder: float, url: str = ""
+) -> tuple[dict[str, Told], list[Notice]]:
     """What people know after this moment, and what to tell them for that: a trouble once when it begins, again every
-    ``reminder`` seconds while it lasts, and once when it is over."""
-    known, texts = {}, []
+    ``reminder`` seconds while it lasts, and once when it is over. ``url``: of the runbooks."""
+    known, notices = {}, []
     for key, text in troubles.items():
         before = told.get(key)
         due = before is None or now - before.at >= reminder
         if due:
-            texts.append(text if before is None else f"Still so: {text}")
+            words, phase = (text, BEGUN) if before is None else (f"Still so: {text}", LASTS)
+            notices.append(notice(key, words, url, phase))
         known[key] = Told(text, now) if before is None or due else Told(text, before.at)
-    texts += [over(key) for key in told if key not in troubles]
-    return known, texts
+    notices += [Notice(over(key), _urgent(key), key, OVER) for key in told if key not in troubles]
+    return known, notices
+
+
+def notice(key: str, text: str, url: str, phase: str = "") -> Notice:
+    """What people are told, with its runbook. ``key``: a trouble's, or the kind of what was done, without a phase."""
+    return Notice(f"{text} {runbook.reference(key, url)}", _urgent(key), key if phase else "", phase)
+
+
+def _urgent(key: str) -> bool:
+    return key.partition(" ")[0] in URGENT
 
 
 def standing(
@@ -54,9 +68,16 @@ def standing(
     """
     found = {}
     if decision.situation in NOT_SERVED | HELD_BACK:
-        found["service"] = f"Joe is not served as he should be: {decision.reason}. Look at 'dualjoe status' on T440."
+        done = _HELD if decision.situation in HELD_BACK else _TRIES
+        found["service"] = (
+            f"Joe is not served as he should be: {decision.reason}. {done} What to do: 'dualjoe status' on T440 says"
+            " what each node lacks."
+        )
     if decision.situation == "promised":
-        found["witness"] = f"No failover, although T440 would want one: {decision.reason}. Look at T440's network."
+        found["witness"] = (
+            f"No failover, although T440 would want one: {decision.reason}. Joe stays where he is. Look at T440's"
+            " network."
+        )
     pause = decision.record.pause
     if pause is not None:
         until = datetime.fromtimestamp(pause.until, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
@@ -68,6 +89,7 @@ def standing(
         if s.failures >= confirm_checks and s.node != decision.record.holder:
             found[f"lost {s.node}"] = (
                 f"{s.node} does not answer T440. Until it does, there is no second node to take over."
+                " What to do: see that it is switched on and reaches the network."
             )
         if s.heard_at is not None:
             found.update(_of_node(s))
@@ -89,7 +111,10 @@ def _of_node(sighting: Sighting) -> dict[str, str]:
     found = {}
     if sighting.probe.get("fit") is not True:
         why = "; ".join(map(str, sighting.probe.get("unfit", []))) or "it does not say why"
-        found[f"unfit {sighting.node}"] = f"{sighting.node} could not run the gateway now: {why}."
+        found[f"unfit {sighting.node}"] = (
+            f"{sighting.node} could not run the gateway now: {why}. Joe is not moved there meanwhile. What to do:"
+            " mend that."
+        )
     stray = sighting.probe.get("stray_seconds_ago")
     if stray is not None and stray < STRAY_SECONDS:
         found[f"stray {sighting.node}"] = (
@@ -98,7 +123,8 @@ def _of_node(sighting: Sighting) -> dict[str, str]:
         )
     if sighting.probe.get("forced"):
         found[f"forced {sighting.node}"] = (
-            f"{sighting.node} runs Joe on an operator's word, without a lease. T440 takes over now."
+            f"{sighting.node} runs Joe on an operator's word, without a lease. T440 takes over now; nothing is to"
+            " be done."
         )
     return found
 
@@ -110,8 +136,11 @@ def _of_jobs(sighting: Sighting, expected: Sequence[freshness.Job], wall: float)
         if not isinstance(job, dict):
             continue
         if job.get("result") in ("failed", "unreadable"):
-            text = f"Job {name} on {sighting.node} failed: {job.get('message') or 'no reason given'}"
-            found[f"job {sighting.node} {name}"] = text
+            why = str(job.get("message") or "no reason given").rstrip(".")
+            found[f"job {sighting.node} {name}"] = (
+                f"Job {name} on {sighting.node} failed: {why}. It is tried again at its next time; all it has to say is"
+                f" in /var/lib/dualjoe/jobs/{name}.json there."
+            )
         warnings = job.get("warnings")
         for kind, text in warnings.items() if isinstance(warnings, dict) else ():
             if kind in snapshot_warnings.OF_SOURCE:  # told once, when both nodes find it
@@ -168,6 +197,8 @@ def moved(kind: str, node: str, reason: str, data: Mapping[str, Any]) -> str:
     if kind == "failover":
         parts.append("His memory is of unknown age." if age is None else f"His memory is {age:.0f} s old.")
         parts.append(f"What to do: look at {data['from']}." if data.get("from") else "")
+    else:
+        parts.append("Nothing is to be done.")
     if data.get("published") is False:
         parts.append(f"The newest memory could not be published on {node}: see the job memory-publish there.")
     return " ".join(part for part in parts if part)
@@ -175,14 +206,17 @@ def moved(kind: str, node: str, reason: str, data: Mapping[str, Any]) -> str:
 
 def not_ready(node: str, message: str) -> str:
     """A grant that came to nothing."""
-    return f"{node} was to run the gateway and could not: {message}. The other node is tried next."
+    return (
+        f"{node} was to run the gateway and could not: {message}. The other node is tried next. What to do: see"
+        f" 'journalctl -u openclaw-gateway' on {node}."
+    )
 
 
 def not_synced(node: str, why: str, goes_on: bool) -> str:
     """The memory could not be fetched for a move to ``node``; the move goes on without it, or is taken back."""
     if goes_on:
         return f"Joe starts on {node} with the memory fetched last, as what came after could not be fetched: {why}."
-    return f"The move to {node} was taken back: its memory could not be fetched ({why})."
+    return f"The move to {node} was taken back: its memory could not be fetched ({why}). Joe serves where he was."
 
 
 def not_converged(reason: str) -> str:

@@ -21,7 +21,12 @@ class Chat:
 
 
 class NotSent(Exception):
-    """Telegram did not take the message. The text never holds the token."""
+    """The channel did not take the message. The text never holds a secret. ``retry_after``: seconds for which the
+    channel wants to be left alone."""
+
+    def __init__(self, why: str, retry_after: float = 0.0) -> None:
+        super().__init__(why)
+        self.retry_after = retry_after
 
 
 def send(chat: Chat, text: str) -> None:
@@ -36,8 +41,19 @@ def send(chat: Chat, text: str) -> None:
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
             taken = json.loads(answer.read()).get("ok") is True
     except urllib.error.HTTPError as error:
-        raise NotSent(f"the Bot API answered {error.code}") from None  # the error's address holds the token
+        why, pause = _refusal(error)
+        raise NotSent(f"the Bot API answered {error.code}{why}", pause) from None  # the error's address holds the token
     except (OSError, ValueError, AttributeError) as error:
         raise NotSent(type(error).__name__) from None
     if not taken:
         raise NotSent("the Bot API did not take it")
+
+
+def _refusal(error: urllib.error.HTTPError) -> tuple[str, float]:
+    """What the Bot API says, and for how many seconds it wants to be left alone, at most an hour."""
+    try:
+        told = json.loads(error.read(65536))
+        why = f": {told['description'][:200]}" if isinstance(told.get("description"), str) else ""
+        return why, min(max(float(told.get("parameters", {}).get("retry_after", 0)), 0.0), 3600.0)
+    except (OSError, ValueError, TypeError, AttributeError):
+        return "", 0.0

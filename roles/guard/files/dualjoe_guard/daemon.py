@@ -91,7 +91,7 @@ class Guard:
         self._stray_at: float | None = None
         self._answering = 0  # verbs that change something
         self._reload = asyncio.Event()
-        self.people = People(settings.pair, settings.telegram, settings.reminder_seconds)
+        self.people = People(settings.pair, settings.telegram, settings.reminder_seconds, settings.runbook_url)
         self._background: set[asyncio.Task[Any]] = set()
         self._account_uid = _uid(settings.account)
 

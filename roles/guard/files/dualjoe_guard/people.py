@@ -19,20 +19,21 @@ KEPT = 100  # waiting messages; a node that is cut off for days drops the oldest
 class People:
     """Tells of each trouble once, then now and then. What waits to be sent is lost with the guard."""
 
-    def __init__(self, pair: str, chat: telegram.Chat | None, reminder_seconds: float) -> None:
+    def __init__(self, pair: str, chat: telegram.Chat | None, reminder_seconds: float, runbook_url: str = "") -> None:
         self._pair = pair
         self._chat = chat
         self._reminder = reminder_seconds
+        self._url = runbook_url
         self._told: dict[str, alerts.Told] = {}
         self._waiting: deque[str] = deque(maxlen=KEPT)
 
     def tell(self, troubles: Mapping[str, str], now: float) -> None:
         """The troubles of this moment; ``now`` in monotonic seconds."""
-        self._told, texts = alerts.news(self._told, troubles, now, self._reminder)
-        for text in texts:
-            log.warning("alert=%r", text)
+        self._told, notices = alerts.news(self._told, troubles, now, self._reminder, self._url)
+        for notice in notices:
+            log.warning("alert=%r", notice.text)
             if self._chat is not None:
-                self._waiting.append(f"[{self._pair}] {text}")
+                self._waiting.append(f"[{self._pair}] {notice.text}")
 
     async def send(self) -> None:
         """Send what waits, oldest first; ends when nothing waits."""

@@ -41,6 +41,7 @@ class Settings:
     witness_silent_seconds: float
     reminder_seconds: float
     telegram: Chat | None = None
+    runbook_url: str = ""
     root: Path = Path("/var/lib/dualjoe")
     etc: Path = Path("/etc/dualjoe")
     socket: Path = Path("/run/dualjoe/guard.sock")
@@ -61,6 +62,7 @@ class Settings:
         return min(1.0, (self.ttl_seconds - self.stop_seconds) / 10)
 
 
+_OPTIONAL = {"limits", "telegram", "runbook_url"}
 _TYPES: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (int, float)}
 
 
@@ -79,7 +81,7 @@ def parse(raw: dict[str, Any], where: str = "settings") -> Settings:
     """Check decoded settings. Raises BadSettings."""
     mistakes = []
     limits_raw = raw.get("limits", {})
-    apart = ("limits", "telegram", "root", "etc", "socket")
+    apart = ("limits", "telegram", "runbook_url", "root", "etc", "socket")
     kinds = {f.name: str(f.type) for f in fields(Settings) if f.name not in apart}
     for name, kind in kinds.items():
         mistakes += _check(raw, name, kind, f"{where}: {name}")
@@ -89,7 +91,7 @@ def parse(raw: dict[str, Any], where: str = "settings") -> Settings:
             mistakes += _check(limits_raw, name, limit_kinds[name], f"{where}: limits.{name}")
         else:
             mistakes.append(f"{where}: limits.{name}: unknown")
-    mistakes += [f"{where}: {name}: unknown" for name in sorted(set(raw) - set(kinds) - {"limits", "telegram"})]
+    mistakes += [f"{where}: {name}: unknown" for name in sorted(set(raw) - set(kinds) - _OPTIONAL)]
     chat = raw.get("telegram")
     if chat is not None:
         for name in ("api_base", "token_file", "chat_id"):
@@ -101,6 +103,7 @@ def parse(raw: dict[str, Any], where: str = "settings") -> Settings:
     return Settings(
         limits=Limits(**limits_raw),
         telegram=None if chat is None else Chat(chat["api_base"], Path(chat["token_file"]), chat["chat_id"]),
+        runbook_url=str(raw.get("runbook_url", "")),
         **{name: raw[name] for name in kinds},
     )
 

@@ -13,10 +13,10 @@ from dualjoe import boot, sdnotify
 
 from .coordinator import Coordinator
 from .nodes import Node
+from .outbox import Outbox
 from .server import Server
 from .settings import BadSettings, Settings, load
 from .store import BadStore, Store
-from .telegram import Outbox
 
 log = logging.getLogger("dualjoe-watchdog")
 
@@ -24,7 +24,7 @@ log = logging.getLogger("dualjoe-watchdog")
 async def serve(settings: Settings, store: Store) -> None:
     """Run until SIGTERM."""
     boot.tell(settings.socket.with_name("boot-id"), boot.this())
-    outbox = Outbox(settings.chat, store)
+    outbox = Outbox(settings.channels, store, settings.pair, settings.rules)
     nodes = {node.name: Node(node, settings.key, settings.known_hosts) for node in settings.nodes}
     coordinator = Coordinator(settings, store, outbox, nodes)
     server = await Server(coordinator, settings.socket).open()

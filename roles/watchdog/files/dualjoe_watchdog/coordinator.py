@@ -21,9 +21,9 @@ from dualjoe.pair import Action, Decision, Pause, Policy, Record, Sighting, Worl
 
 from . import after_move, own_jobs
 from .nodes import Unreachable
+from .outbox import Outbox
 from .settings import Settings
 from .store import Store
-from .telegram import Outbox
 
 log = logging.getLogger("dualjoe-watchdog")
 
@@ -266,9 +266,10 @@ class Coordinator:
         troubles = alerts.standing(decision, self.sightings, confirm_checks, jobs, self._own, self._wall())
         if self._short_of_room:
             troubles["disk"] = alerts.disk_full(str(self.settings.state.parent), self.settings.free_bytes)
-        self._told, texts = alerts.news(self._told, troubles, self._clock(), self.settings.reminder)
-        for text in texts:
-            self._alert(text)
+        reminder, url = self.settings.reminder, self.settings.runbook_url
+        self._told, told = alerts.news(self._told, troubles, self._clock(), reminder, url)
+        for notice in told:
+            self.outbox.put(notice)
 
     # ---- acting
 
@@ -343,7 +344,7 @@ class Coordinator:
         elif reply.get("error") == "not_ready":
             message = str(reply.get("message"))
             self._tell("not_ready", message, action.node)
-            self._alert(alerts.not_ready(action.node, message))
+            self._alert("not_ready", alerts.not_ready(action.node, message))
             self.sightings[action.node] = sightings.let_down(self.sightings[action.node], self._clock())
             self._store(takeover.on_grant_failed(self.record, action.node, action.epoch, self._world(), self.policy))
         else:
@@ -371,7 +372,7 @@ class Coordinator:
         kind = move.kind if action.node != move.origin else "start"
         self._tell(kind, move.reason, action.node, data)
         if move.origin is not None:
-            self._alert(alerts.moved(kind, action.node, move.reason, data))
+            self._alert(kind, alerts.moved(kind, action.node, move.reason, data))
         self._served_by = action.node
         self._ask_for_converge(kind, action)
 
@@ -397,7 +398,7 @@ class Coordinator:
         if not good:
             self._tell("sync_failed", why, action.node)
             goes_on = self.record.vacant and self.record.rescue
-            self._alert(alerts.not_synced(action.node, why, goes_on))
+            self._alert("not_synced", alerts.not_synced(action.node, why, goes_on))
             self.sightings[action.node] = sightings.let_down(self.sightings[action.node], self._clock())
             self._move = self._move if self.record.vacant else None
         self._store(takeover.on_synced(self.record, action.node, good, self.policy))
@@ -523,7 +524,7 @@ class Coordinator:
             "witness": dict(self._own.probe),
             "standing": {key: told.text for key, told in sorted(self._told.items())},
             "troubles": sorted(told.text for told in self._told.values()),
-            "alerts_waiting": self.store.alerts_waiting(),
+            "alerts_waiting": self.outbox.refused,
             "time": _utc(),
         }
 
@@ -548,7 +549,7 @@ class Coordinator:
         """Write down what the run after a move tells; people hear of its failure."""
         self._tell(kind, reason, node, data)
         if kind == "converge_failed":
-            self._alert(alerts.not_converged(reason))
+            self._alert("not_converged", alerts.not_converged(reason))
 
     def _ask_for_converge(self, kind: str, action: Action) -> None:
         """Leave word of a move for the run that looks at what surrounds it. Nothing here waits for that run."""
@@ -580,8 +581,8 @@ class Coordinator:
         for queue in self._listeners:
             queue.put_nowait({**event, "data": data or {}})
 
-    def _alert(self, text: str) -> None:
-        self.outbox.alert(f"[{self.settings.pair}] {text}")
+    def _alert(self, kind: str, text: str) -> None:
+        self.outbox.put(alerts.notice(kind, text, self.settings.runbook_url))
 
 
 def _mistake(node: str, probe: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dualjoe import wire
+from dualjoe.notices import Notice
 from dualjoe.wire import Refused
 
 from .coordinator import SERVING, Coordinator
@@ -93,12 +94,13 @@ class Server:
 
     async def _alert_test(self, _request: dict[str, Any]) -> Answer:
         c = self._coordinator
-        if c.settings.telegram is None:
-            raise Refused("no_telegram", "no Telegram bot is configured: set watchdog_telegram_token and run site.yml")
-        number = c.outbox.alert(f"[{c.settings.pair}] This is a test: alerts arrive.")
-        if not await c.outbox.sent(number, ALERT_SECONDS):
-            raise Refused("not_sent", "Telegram has not taken the alert yet; see 'journalctl -u dualjoe-watchdog'")
-        yield wire.ok(sent=True)
+        if not c.outbox.channels:
+            raise Refused("no_channel", "no channel is configured: set watchdog_telegram_token and run site.yml")
+        number = c.outbox.put(Notice("This is a test: alerts arrive. Nothing is to be done.", urgent=True))
+        if missing := await c.outbox.missing(number, ALERT_SECONDS):
+            told = f"not taken yet by: {', '.join(missing)}; see 'journalctl -u dualjoe-watchdog'"
+            raise Refused("not_sent", f"the alert was {told}")
+        yield wire.ok(sent=True, channels=c.outbox.channels)
 
     async def _note(self, request: dict[str, Any]) -> Answer:
         """Write down what the run after a move has to tell."""

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from dualjoe.freshness import Job
+from dualjoe.notices import Quiet, Rules
 from dualjoe.telegram import Chat
 from dualjoe.timing import Timing, mistakes
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from .channels import Channel, Telegram
 
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 Interval = Annotated[float, Field(gt=0, le=31 * 86400)]
@@ -55,6 +58,21 @@ class TelegramSettings(_Model):
     chat_id: str = Field(min_length=1)
 
 
+class AlertSettings(_Model):
+    """When alerts leave; see ``dualjoe.notices.Rules``."""
+
+    group_seconds: float = Field(default=5, ge=0, le=300)
+    per_minute: int = Field(default=10, ge=1, le=60)
+    quiet: str = ""
+
+    @field_validator("quiet")
+    @classmethod
+    def _hours(cls, text: str) -> str:
+        if text:
+            Quiet.parse(text)
+        return text
+
+
 class JobSettings(_Model):
     """A job that runs on both nodes, or on T440; see ``dualjoe.freshness.Job``."""
 
@@ -83,6 +101,8 @@ class Settings(_Model):
     fence_command: tuple[str, ...] = ()
     fence_timeout: Seconds = 30
     telegram: TelegramSettings | None = None
+    alerts: AlertSettings = AlertSettings()
+    runbook_url: str = Field(default="", pattern="^(https?://.*)?$")
     key: Path = Path("/etc/dualjoe/keys/witness")
     known_hosts: Path = Path("/etc/dualjoe/known_hosts")
     state: Path = Path("/var/lib/dualjoe/witness.sqlite")
@@ -94,8 +114,13 @@ class Settings(_Model):
         return self.primary, self.standby
 
     @property
-    def chat(self) -> Chat | None:
-        return None if self.telegram is None else Chat(**self.telegram.model_dump())
+    def channels(self) -> list[Channel]:
+        return [] if self.telegram is None else [Telegram(Chat(**self.telegram.model_dump()))]
+
+    @property
+    def rules(self) -> Rules:
+        quiet = Quiet.parse(self.alerts.quiet) if self.alerts.quiet else None
+        return Rules(self.alerts.group_seconds, self.alerts.per_minute, quiet)
 
     @property
     def expected_jobs(self) -> tuple[Job, ...]:

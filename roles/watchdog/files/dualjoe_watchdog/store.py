@@ -10,10 +10,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from dualjoe.notices import Notice
 from dualjoe.pair import Pause, Record
 
-SCHEMA_VERSION = 1
-_SCHEMA = """
+# The schema, step by step: a store that an older version has left is brought on from where it is.
+_STEPS = (
+    """
 CREATE TABLE record (id INTEGER PRIMARY KEY CHECK (id = 1), body TEXT NOT NULL, changed_at TEXT NOT NULL);
 CREATE TABLE events (
   number INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, kind TEXT NOT NULL, node TEXT, epoch INTEGER,
@@ -21,12 +23,20 @@ CREATE TABLE events (
 CREATE TABLE outbox (
   number INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, text TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
   sent_at TEXT);
-"""
-# Not there in a store of before; so made where it is missing.
-_MODE = """
+""",
+    """
+CREATE TABLE alerts (
+  number INTEGER PRIMARY KEY, at TEXT NOT NULL, text TEXT NOT NULL, urgent INTEGER NOT NULL, key TEXT NOT NULL,
+  phase TEXT NOT NULL);
+CREATE TABLE channels (name TEXT PRIMARY KEY, taken INTEGER NOT NULL);
+INSERT INTO alerts SELECT number, at, substr(text, instr(text, '] ') + 2), 1, '', '' FROM outbox;
+INSERT INTO channels
+  SELECT 'telegram', coalesce(min(number) FILTER (WHERE sent_at IS NULL) - 1, max(number), 0) FROM outbox;
+DROP TABLE outbox;
 CREATE TABLE IF NOT EXISTS mode (
   id INTEGER PRIMARY KEY CHECK (id = 1), mode TEXT NOT NULL, setting TEXT NOT NULL, changed_at TEXT NOT NULL);
-"""
+""",
+)
 
 
 class BadStore(Exception):
@@ -49,13 +59,12 @@ class Store:
             self._db.execute("PRAGMA synchronous = EXTRA")
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-            if version == 0 and tables == 0:
-                self._db.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {SCHEMA_VERSION};COMMIT;")
-            elif version != SCHEMA_VERSION:
-                raise BadStore(f"{path}: schema version {version}, this watchdog knows {SCHEMA_VERSION}")
-            elif (state := self._db.execute("PRAGMA quick_check").fetchone()[0]) != "ok":
+            if version > len(_STEPS) or (version == 0 and tables > 0):
+                raise BadStore(f"{path}: schema version {version}, this watchdog knows 1 to {len(_STEPS)}")
+            if (state := self._db.execute("PRAGMA quick_check").fetchone()[0]) != "ok":
                 raise BadStore(f"{path}: {state}")
-            self._db.executescript(_MODE)
+            for number, step in enumerate(_STEPS[version:], version + 1):
+                self._db.executescript(f"BEGIN;{step}PRAGMA user_version = {number};COMMIT;")
         except sqlite3.DatabaseError as error:
             hint = "move it away only if you know that no gateway runs without this watchdog's lease"
             raise BadStore(f"{path}: {error}; {hint}") from error
@@ -120,27 +129,48 @@ class Store:
     def save_mode(self, mode: str, setting: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO mode VALUES (1, ?, ?, ?)", (mode, setting, utc_now()))
 
-    def queue_alert(self, text: str) -> int:
-        number = self._db.execute("INSERT INTO outbox (at, text) VALUES (?, ?)", (utc_now(), text)).lastrowid
-        assert number is not None
-        return number
-
-    def next_alert(self, after: int = 0) -> tuple[int, str] | None:
-        """The oldest alert that was not sent, of those with a number above ``after``."""
-        row = self._db.execute(
-            "SELECT number, text FROM outbox WHERE sent_at IS NULL AND number > ? ORDER BY number", (after,)
-        ).fetchone()
-        return None if row is None else (row["number"], row["text"])
-
-    def alert_tried(self, number: int, sent: bool) -> None:
+    def add_alert(self, number: int, notice: Notice, at: float) -> None:
+        """Keep an alert; ``at``: the wall clock, in seconds."""
+        moment = datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         self._db.execute(
-            "UPDATE outbox SET attempts = attempts + 1, sent_at = ? WHERE number = ?",
-            (utc_now() if sent else None, number),
+            "INSERT INTO alerts VALUES (?, ?, ?, ?, ?, ?)",
+            (number, moment, notice.text, notice.urgent, notice.key, notice.phase),
         )
 
-    def alert_sent(self, number: int) -> bool:
-        row = self._db.execute("SELECT sent_at FROM outbox WHERE number = ?", (number,)).fetchone()
-        return row is not None and row["sent_at"] is not None
+    def alerts(self, after: int) -> list[tuple[int, Notice, float]]:
+        """Those with a number above ``after``, with the wall clock's time of each; oldest first."""
+        rows = self._db.execute("SELECT * FROM alerts WHERE number > ? ORDER BY number", (after,)).fetchall()
+        return [
+            (
+                row["number"],
+                Notice(row["text"], bool(row["urgent"]), row["key"], row["phase"]),
+                datetime.fromisoformat(row["at"].replace("Z", "+00:00")).timestamp(),
+            )
+            for row in rows
+        ]
 
-    def alerts_waiting(self) -> int:
-        return int(self._db.execute("SELECT count(*) FROM outbox WHERE sent_at IS NULL").fetchone()[0])
+    def last_alert(self) -> int:
+        """The number of the newest one; 0 where there was none."""
+        return int(self._db.execute("SELECT coalesce(max(number), 0) FROM alerts").fetchone()[0])
+
+    def keep_channels(self, names: Sequence[str]) -> None:
+        """Forget all other channels; a new one takes the alerts that come from now on."""
+        marks = ", ".join("?" * len(names))
+        with self._db:
+            self._db.execute("BEGIN")
+            self._db.execute(f"DELETE FROM channels WHERE name NOT IN ({marks})", tuple(names))  # noqa: S608 - marks only
+            self._db.executemany(
+                "INSERT INTO channels SELECT ?, coalesce(max(number), 0) FROM alerts WHERE true ON CONFLICT DO NOTHING",
+                [(name,) for name in names],
+            )
+
+    def channels(self) -> dict[str, int]:
+        """Each channel, and the number of the last alert that it has taken."""
+        return {row["name"]: row["taken"] for row in self._db.execute("SELECT * FROM channels")}
+
+    def alerts_taken(self, channel: str, number: int) -> None:
+        """A channel has taken all alerts up to this one."""
+        self._db.execute(
+            "INSERT INTO channels VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET taken = excluded.taken",
+            (channel, number),
+        )
