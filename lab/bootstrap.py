@@ -25,6 +25,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 LAB = REPOSITORY / "lab"
 STATE = LAB / ".state"
 VENV = REPOSITORY / ".venv"
+TOOLS = REPOSITORY / ".cache" / "tools"
+AXE = REPOSITORY / ".cache" / "axe-core"
+LOCKED_AXE = REPOSITORY / "tests" / "browser"
 LOCK = REPOSITORY / "requirements" / "dev.txt"
 ROLE = REPOSITORY / "roles" / "openclaw"
 CERTIFICATES = Path("/usr/local/share/ca-certificates")
@@ -132,12 +135,55 @@ def venv() -> None:
         marker.write_text(wanted + "\n")
 
 
+def promtool() -> None:
+    """Have Prometheus's own checker in .cache/tools: Debian's package of it would start a server here."""
+    kept = TOOLS / "promtool"
+    if kept.exists() or shutil.which("promtool") is not None:
+        return
+    if not is_debian():
+        raise BootstrapError("please install promtool, which comes with Prometheus, then run this again")
+    with step("Fetching promtool"), tempfile.TemporaryDirectory() as folder:
+        if os.geteuid() == 0:
+            run(["apt-get", "update", "--quiet"])
+        run(
+            [
+                "sh",
+                "-c",
+                'cd "$1" && apt-get download --quiet prometheus && dpkg-deb -x prometheus_*.deb .',
+                "sh",
+                folder,
+            ]
+        )
+        TOOLS.mkdir(parents=True, exist_ok=True)
+        partial = kept.with_suffix(".partial")
+        shutil.copy2(Path(folder) / "usr/bin/promtool", partial)
+        partial.replace(kept)
+
+
 def tools() -> None:
-    """Have the programs that the unit tests run: the real rsync and its restricted form, and the real restic."""
+    """Have the programs that the unit tests run: the real rsync and its restricted form, the real restic, promtool."""
     if shutil.which("rsync") is None or shutil.which("rrsync") is None:
         apt_install("rsync")
     if shutil.which("restic") is None:
         apt_install("restic")
+    promtool()
+
+
+def browser() -> None:
+    """Have what the tests in tests/browser need: Chromium with its driver, npm, and the locked axe-core."""
+    if shutil.which("chromium") is None or shutil.which("chromedriver") is None:
+        apt_install("chromium", "chromium-driver", "fonts-dejavu-core")
+    if shutil.which("npm") is None:
+        apt_install("npm")
+    lock, kept = LOCKED_AXE / "package-lock.json", AXE / "package-lock.json"
+    if not kept.exists() or kept.read_bytes() != lock.read_bytes():
+        with step("Fetching axe-core"), tempfile.TemporaryDirectory() as folder:
+            for name in ("package.json", "package-lock.json"):
+                shutil.copy(LOCKED_AXE / name, folder)
+            run(["npm", "ci", "--prefix", folder, "--ignore-scripts", "--no-audit", "--no-fund"])
+            shutil.rmtree(AXE, ignore_errors=True)
+            shutil.copytree(Path(folder) / "node_modules" / "axe-core", AXE)
+            shutil.copy(lock, kept)  # last: it says that the rest is there
 
 
 def peers() -> None:
@@ -353,6 +399,7 @@ def images() -> None:
 COMMANDS: dict[str, Callable[[], None]] = {
     "venv": venv,
     "tools": tools,
+    "browser": browser,
     "peers": peers,
     "docker": docker,
     "images": images,

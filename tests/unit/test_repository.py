@@ -16,7 +16,13 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted((ROOT / "plugins/modules").glob("[!_]*.py"))
 LOCKS = sorted([*ROOT.glob("requirements/*.txt"), *ROOT.glob("roles/*/files/*requirements.txt")])
-NPM_LOCKS = sorted([*ROOT.glob("lab/*/package-lock.json"), *ROOT.glob("roles/*/files/package-lock.json")])
+NPM_LOCKS = sorted(
+    [
+        *ROOT.glob("lab/*/package-lock.json"),
+        *ROOT.glob("tests/*/package-lock.json"),
+        *ROOT.glob("roles/*/files/package-lock.json"),
+    ]
+)
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 IMPORT_PLAYBOOK = {"name", "ansible.builtin.import_playbook"}
 

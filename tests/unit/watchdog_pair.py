@@ -20,6 +20,7 @@ import asyncssh
 from dualjoe import lease, wire
 from dualjoe_guard.daemon import SLOW_VERBS
 from dualjoe_watchdog.coordinator import Coordinator
+from dualjoe_watchdog.history import History
 from dualjoe_watchdog.nodes import Node
 from dualjoe_watchdog.outbox import Outbox
 from dualjoe_watchdog.server import Server
@@ -227,8 +228,10 @@ class Pair:
         outbox = Outbox(settings.channels, store, settings.pair, settings.rules)
         nodes = {node.name: Node(node, settings.key, settings.known_hosts) for node in settings.nodes}
         coordinator = Coordinator(settings, store, outbox, nodes)
-        server = await Server(coordinator, settings.socket).open()
+        history = History(settings.state.with_name("history.sqlite"))
+        server = await Server(coordinator, history, settings.socket).open()
         tasks = [asyncio.create_task(outbox.run()), asyncio.create_task(coordinator.run(lambda: None))]
+        tasks.append(asyncio.create_task(history.keep(coordinator.nodes)))
         try:
             yield coordinator
         finally:
@@ -239,6 +242,7 @@ class Pair:
                     await task
             for node in nodes.values():
                 node.close()
+            history.close()
             store.close()
 
     async def close(self) -> None:

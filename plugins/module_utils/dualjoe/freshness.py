@@ -77,7 +77,8 @@ def finished_age(name: str, probe: Mapping[str, Any], wall: float) -> float | No
 
 
 def _told(name: str, probe: Mapping[str, Any]) -> Mapping[str, Any]:
-    told = probe.get("jobs", {}).get(name)
+    jobs = probe.get("jobs")
+    told = jobs.get(name) if isinstance(jobs, dict) else None
     return told if isinstance(told, dict) else {}
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from dualjoe import boot, sdnotify
 
 from .coordinator import Coordinator
+from .history import History
 from .nodes import Node
 from .outbox import Outbox
 from .server import Server
@@ -27,7 +28,8 @@ async def serve(settings: Settings, store: Store) -> None:
     outbox = Outbox(settings.channels, store, settings.pair, settings.rules)
     nodes = {node.name: Node(node, settings.key, settings.known_hosts) for node in settings.nodes}
     coordinator = Coordinator(settings, store, outbox, nodes)
-    server = await Server(coordinator, settings.socket).open()
+    history = History(settings.state.with_name("history.sqlite"))
+    server = await Server(coordinator, history, settings.socket).open()
     loop = asyncio.get_running_loop()
     main = asyncio.current_task()
     assert main is not None
@@ -38,12 +40,14 @@ async def serve(settings: Settings, store: Store) -> None:
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(outbox.run())
+            group.create_task(history.keep(coordinator.nodes))
             group.create_task(coordinator.run(lambda: sdnotify.notify("WATCHDOG=1")))
     except asyncio.CancelledError:
         log.info("pair=%s asked to stop; the leases go on until their ends", settings.pair)
     finally:
         sdnotify.notify("STOPPING=1")
         server.close()
+        history.close()
         for node in nodes.values():
             node.close()
 

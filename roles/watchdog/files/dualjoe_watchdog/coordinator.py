@@ -97,6 +97,7 @@ class Coordinator:
         self._lease_sent_at: float | None = None
         self._pause_sent_at: float | None = None
         self._looking: set[str] = set()  # nodes that are looked at once more before they are granted
+        self._took: dict[str, float] = {}  # node -> how long its last good check took, in seconds
         self._renewed: dict[str, str] = {}  # node -> the stamp of its last renewal
         self._checked: dict[str, float] = {}  # node -> when the last full check was asked for
         self._confirmed: dict[str, float] = {}  # node -> when its silence became certain
@@ -143,8 +144,9 @@ class Coordinator:
         """Look at a node once. The probe, or None where it did not answer as it should."""
         timing = self.policy.timing
         full = self._clock() - self._checked.get(node, float("-inf")) >= timing.full_check - timing.heartbeat / 2
+        began = self._clock()
         if full:
-            self._checked[node] = self._clock()
+            self._checked[node] = began
         try:
             probe = await self._guards[node].ask(wire.request("probe", full=full), timing.verb_timeout)
             mistake = _mistake(node, probe)
@@ -153,6 +155,7 @@ class Coordinator:
         if mistake:
             self._missed(node, mistake)
             return None
+        self._took[node] = self._clock() - began
         self._heard(node, probe)
         return probe
 
@@ -504,7 +507,6 @@ class Coordinator:
 
     def status(self) -> dict[str, Any]:
         """The pair at a glance."""
-        now = self._clock()
         return {
             "pair": self.settings.pair,
             "situation": self.decision.situation,
@@ -519,7 +521,7 @@ class Coordinator:
             "mode_setting": self.settings.mode,
             "pause": None if self.record.pause is None else self._pause_status(self.record.pause),
             "holddown_seconds": takeover.holddown(self.record, self._world(), self.policy),
-            "nodes": {name: self._node_status(name, now) for name in self._guards},
+            "nodes": self.nodes(),
             "jobs": self._own.probe.get("jobs", {}),
             "witness": dict(self._own.probe),
             "standing": {key: told.text for key, told in sorted(self._told.items())},
@@ -533,6 +535,11 @@ class Coordinator:
         left = pause.until - self._wall()
         return {"by": pause.by, "reason": pause.reason, "until": _utc(left), "nodes_know": known}
 
+    def nodes(self) -> dict[str, dict[str, Any]]:
+        """What is known of each node, by its name."""
+        now = self._clock()
+        return {name: self._node_status(name, now) for name in self._guards}
+
     def _node_status(self, name: str, now: float) -> dict[str, Any]:
         sighting = self.sightings[name]
         return {
@@ -540,6 +547,7 @@ class Coordinator:
             "heard": sighting.heard,
             "heard_seconds_ago": None if sighting.heard_at is None else round(now - sighting.heard_at, 1),
             "failures": sighting.failures,
+            "check_seconds": None if name not in self._took else round(self._took[name], 4),
             "silence": self.silences.get(name),
             "busy": self.busy.get(name),
             "probe": {k: v for k, v in sighting.probe.items() if k not in ("v", "ok")},

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import pwd
+import socket
+import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -14,14 +17,18 @@ from dualjoe.notices import Notice
 from dualjoe.wire import Refused
 
 from .coordinator import SERVING, Coordinator
+from .history import KEEP_SECONDS, MAX_POINTS, History
 
 REQUEST_SECONDS = 5.0
 ALERT_SECONDS = 30.0
 LOOK_SECONDS = 0.1
 MAX_EVENTS = 1000
+POINTS = 168
 PAUSE_SECONDS = 3600.0
 MAX_NOTE_BYTES = 16384
 NOTES = frozenset({"converge_started", "converge_task", "converge_done", "converge_canceled", "converge_failed"})
+LOOKS = frozenset({"status", "timeline", "history"})  # what the web page asks,
+ACTS = frozenset({"switch", "pause", "resume"})  # and what it may ask where it may act
 
 Answer = AsyncIterator[dict[str, Any]]
 
@@ -29,8 +36,9 @@ Answer = AsyncIterator[dict[str, Any]]
 class Server:
     """Answers one request per connection: event lines while it works, then one final line."""
 
-    def __init__(self, coordinator: Coordinator, path: Path) -> None:
+    def __init__(self, coordinator: Coordinator, history: History, path: Path) -> None:
         self._coordinator = coordinator
+        self._history = history
         self._path = path
 
     async def open(self) -> asyncio.Server:
@@ -42,17 +50,18 @@ class Server:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):
-            async for line in self._answer(reader):
+            async for line in self._answer(reader, _user_of(writer)):
                 writer.write(wire.encode(line))
                 await writer.drain()
         writer.close()
 
-    async def _answer(self, reader: asyncio.StreamReader) -> Answer:
+    async def _answer(self, reader: asyncio.StreamReader, user: int) -> Answer:
         try:
             request = wire.decode(await asyncio.wait_for(reader.readline(), REQUEST_SECONDS))
             commands: dict[object, Callable[[dict[str, Any]], Answer]] = {
                 "status": self._status,
                 "timeline": self._timeline,
+                "history": self._points,
                 "switch": self._switch,
                 "pause": self._pause,
                 "resume": self._resume,
@@ -61,6 +70,7 @@ class Server:
                 "note": self._note,
                 "alert-test": self._alert_test,
             }
+            self._refuse_web(user, request.get("command"))
             answer = commands.get(request.get("command"), self._unknown)
             async for line in answer(request):
                 yield line
@@ -71,6 +81,16 @@ class Server:
 
     async def _unknown(self, _request: dict[str, Any]) -> Answer:
         yield Refused("bad_request", "no such command").reply()
+
+    def _refuse_web(self, user: int, command: object) -> None:
+        """The web page may be open to a whole network, so its service may ask for little, whoever has taken it over."""
+        settings = self._coordinator.settings
+        try:
+            web = pwd.getpwnam(settings.web_user).pw_uid
+        except KeyError:  # there is no web page here
+            return
+        if user == web and command not in (LOOKS | ACTS if settings.web_acts else LOOKS):
+            raise Refused("not_allowed", f"the web page may not ask for {command!r}: see web_action_token")
 
     async def _status(self, _request: dict[str, Any]) -> Answer:
         yield wire.ok(**self._coordinator.status())
@@ -90,6 +110,16 @@ class Server:
             since = _moment(since)
         for event in self._coordinator.store.events(limit, node=node, kinds=kinds, since=since, after=after):
             yield {"event": event}
+        yield wire.ok()
+
+    async def _points(self, request: dict[str, Any]) -> Answer:
+        seconds, points = request.get("seconds", KEEP_SECONDS), request.get("points", POINTS)
+        if type(seconds) is not int or not 1 <= seconds <= KEEP_SECONDS:
+            raise Refused("bad_request", f"seconds must be a whole number from 1 to {KEEP_SECONDS}")
+        if type(points) is not int or not 1 <= points <= MAX_POINTS:
+            raise Refused("bad_request", f"points must be a whole number from 1 to {MAX_POINTS}")
+        for point in self._history.points(seconds, points):
+            yield {"event": point}
         yield wire.ok()
 
     async def _alert_test(self, _request: dict[str, Any]) -> Answer:
@@ -253,6 +283,13 @@ def _moment(told: object) -> str:
     except (ValueError, OverflowError):
         pass
     raise Refused("bad_request", "since must be a moment such as 2026-11-24T06:00:00+00:00")
+
+
+def _user_of(writer: asyncio.StreamWriter) -> int:
+    """The id of the user at the other end, as the kernel tells it."""
+    channel: socket.socket = writer.get_extra_info("socket")
+    _pid, uid, _gid = struct.unpack("3i", channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return int(uid)
 
 
 def _asker(request: dict[str, Any]) -> tuple[bool, str]:

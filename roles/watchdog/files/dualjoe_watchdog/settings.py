@@ -107,6 +107,8 @@ class Settings(_Model):
     known_hosts: Path = Path("/etc/dualjoe/known_hosts")
     state: Path = Path("/var/lib/dualjoe/witness.sqlite")
     socket: Path = Path("/run/dualjoe/watchdog.sock")
+    web_user: str = "dualjoe-web"  # of the web page, which may only look,
+    web_acts: bool = False  # or also pause, resume and move
     converge: Path | None = None  # the folder in which word of each move is left for dualjoe-converge
 
     @property
