@@ -17,6 +17,7 @@ from dualjoe import notices, telegram
 from dualjoe.notices import BEGUN, LASTS, OVER, Notice, Quiet, Rules, Waiting
 from dualjoe.telegram import NotSent
 from dualjoe_watchdog import outbox as outboxes
+from dualjoe_watchdog.channels import Channel
 from dualjoe_watchdog.outbox import Outbox
 from dualjoe_watchdog.store import BadStore, Store
 from watchdog_pair import TOKEN, BotApi, until
@@ -45,7 +46,7 @@ class Wire:
     """A channel that a test cuts."""
 
     def __init__(self, name: str = "telegram") -> None:
-        self.name = name
+        self.name = self.key = name
         self.texts: list[str] = []
         self.refusal: NotSent | None = None
         self.tries = 0
@@ -66,7 +67,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def running(path: Path, *channels: Wire, rules: Rules = AT_ONCE, **more: Any) -> AsyncIterator[Outbox]:
+async def running(path: Path, *channels: Channel, rules: Rules = AT_ONCE, **more: Any) -> AsyncIterator[Outbox]:
     """An outbox of a watchdog, until it is killed."""
     store = Store(path / "witness.sqlite")
     box = Outbox(channels, store, "joe", rules, **more)
@@ -174,6 +175,21 @@ def test_a_new_urgent_alert_is_tried_at_once_also_when_earlier_ones_were_refused
     monkeypatch.setattr(outboxes, "FIRST_RETRY_SECONDS", 2.0)
     assert waits(refused(9), RAIN, FIRE) == 2
     assert waits(refused(9), FIRE, RAIN) == 60
+
+
+async def test_a_channel_that_takes_nothing_for_long_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good, bad = Wire("telegram"), Wire("apprise 1 (mailto)")
+    bad.refusal = NotSent("the service did not take it")
+    async with running(tmp_path, good, bad) as box:
+        box.put(RAIN)
+        await until(lambda: bad.tries > 1)
+        assert box.down() == {}
+        assert box.refused == 1
+        monkeypatch.setattr(outboxes, "DOWN_SECONDS", 0.0)
+        assert box.down() == {"apprise 1 (mailto)": "the service did not take it"}
+        bad.refusal = None
+        await until(lambda: box.waiting == 0)
+        assert (box.down(), box.refused) == ({}, 0)
 
 
 def test_a_channel_that_asks_for_a_pause_gets_it() -> None:

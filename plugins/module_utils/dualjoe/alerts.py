@@ -107,6 +107,17 @@ def disk_full(folder: str, free_bytes: int) -> str:
     )
 
 
+def channels_down(down: Mapping[str, str]) -> dict[str, str]:
+    """The channels that take no alerts, by their names -> why."""
+    found = {}
+    for name, why in down.items():
+        found[f"channel {name}"] = (
+            f"{name} takes no alerts: {why}. They are kept, and go there when it takes them; other channels get all of"
+            " them. What to do: mend it, then 'dualjoe alert-test' on T440."
+        )
+    return found
+
+
 def _of_node(sighting: Sighting) -> dict[str, str]:
     found = {}
     if sighting.probe.get("fit") is not True:
@@ -178,6 +189,7 @@ def over(key: str) -> str:
         "paused": "the pause. Joe is watched again.",
         "stray": f"nothing runs without a lease on {node}.",
         "forced": "every gateway runs on a lease of T440 again.",
+        "channel": f"{what} takes alerts again.",
         "disk": "T440's disk has room again.",
         "lost": f"{node} answers T440 again.",
         "unfit": f"{node} could run the gateway again.",

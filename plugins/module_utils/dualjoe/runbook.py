@@ -18,6 +18,7 @@ SECTIONS = {
     "forced": "Joe runs on an operator's word",
     "paused": "Joe is paused",
     "disk": "The disk of T440 is full",
+    "channel": "A channel takes no alerts",
     "job": "A job failed",
     "late": "A job does not run, or brings nothing new",
     "stale": "A job does not run, or brings nothing new",

@@ -16,7 +16,7 @@ from .history import History
 from .nodes import Node
 from .outbox import Outbox
 from .server import Server
-from .settings import BadSettings, Settings, load
+from .settings import BadSettings, Settings, check_channels, load
 from .store import BadStore, Store
 
 log = logging.getLogger("dualjoe-watchdog")
@@ -63,6 +63,7 @@ def main() -> int:
     try:
         settings = load(arguments.config)
         if arguments.check_config:
+            asyncio.run(check_channels(settings))
             return 0
         store = Store(settings.state)
     except (BadSettings, BadStore) as error:

@@ -281,7 +281,7 @@ def alert_test(as_json: bool) -> None:
     if as_json:
         _print_json({**reply, "events": events})
     else:
-        click.echo("Telegram has taken the test alert.")
+        click.echo(f"The test alert was taken by: {', '.join(reply['channels'])}.")
 
 
 # ---- ask, and show

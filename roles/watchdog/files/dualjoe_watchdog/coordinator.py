@@ -269,6 +269,7 @@ class Coordinator:
         troubles = alerts.standing(decision, self.sightings, confirm_checks, jobs, self._own, self._wall())
         if self._short_of_room:
             troubles["disk"] = alerts.disk_full(str(self.settings.state.parent), self.settings.free_bytes)
+        troubles |= alerts.channels_down(self.outbox.down())
         reminder, url = self.settings.reminder, self.settings.runbook_url
         self._told, told = alerts.news(self._told, troubles, self._clock(), reminder, url)
         for notice in told:

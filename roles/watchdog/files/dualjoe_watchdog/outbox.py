@@ -25,6 +25,7 @@ log = logging.getLogger("dualjoe-watchdog")
 
 FIRST_RETRY_SECONDS = 2.0
 LAST_RETRY_SECONDS = 60.0
+DOWN_SECONDS = 600.0  # a channel that takes nothing for so long is told of by the others
 LOOK_SECONDS = 30.0  # so soon a wall clock that has jumped is noticed, and quiet hours begin or end
 
 
@@ -37,13 +38,15 @@ class _Queue:
         self.sent: deque[float] = deque(maxlen=60)  # when its last messages left
         self.news = asyncio.Event()
         self.tries = 0  # in vain, since it took something last
-        self.tried_at = 0.0
+        self.down_since = self.tried_at = 0.0
+        self.why = ""
         self.held_until = 0.0  # not before: the channel's own words
         self.tried_for = 0  # the newest alert at that try
 
     def refused(self, refusal: NotSent, now: float, newest: int) -> None:
+        self.down_since = self.down_since if self.tries else now
         self.tries += 1
-        self.tried_at, self.tried_for = now, newest
+        self.why, self.tried_at, self.tried_for = str(refusal), now, newest
         self.held_until = now + refusal.retry_after
 
     def took(self, number: int, now: float) -> None:
@@ -76,11 +79,11 @@ class Outbox:
         self._wall = wall
         self._tried = asyncio.Condition()
         try:
-            store.keep_channels([channel.name for channel in channels])
+            store.keep_channels([channel.key for channel in channels])
         except sqlite3.Error as error:
             log.error("which channels there are cannot be stored: %s", error)
         self._last, taken = store.last_alert(), store.channels()
-        self._queues = [_Queue(channel, taken.get(channel.name, self._last)) for channel in channels]
+        self._queues = [_Queue(channel, taken.get(channel.key, self._last)) for channel in channels]
         oldest, now = min((queue.taken for queue in self._queues), default=self._last), time.monotonic()
         self._waiting = [Waiting(number, notice, at, now) for number, notice, at in store.alerts(oldest)]
 
@@ -99,6 +102,11 @@ class Outbox:
         """Those of them that wait for a channel which takes nothing."""
         taken = min((queue.taken for queue in self._queues if queue.tries), default=self._last)
         return sum(each.number > taken for each in self._waiting)
+
+    def down(self) -> dict[str, str]:
+        """The channels that have taken nothing for a while, by their names -> why."""
+        late = time.monotonic() - DOWN_SECONDS
+        return {queue.channel.name: queue.why for queue in self._queues if queue.tries and queue.down_since < late}
 
     def put(self, notice: Notice) -> int:
         """Queue an alert; its number. Without a channel it is only logged."""
@@ -158,7 +166,7 @@ class Outbox:
             log.info("channel=%s alert=%d taken, after %d tries in vain", queue.channel.name, number, queue.tries)
         queue.took(number, time.monotonic())
         try:
-            self._store.alerts_taken(queue.channel.name, number)
+            self._store.alerts_taken(queue.channel.key, number)
         except sqlite3.Error as error:
             log.error("channel=%s alert=%d: that it was taken cannot be stored: %s", queue.channel.name, number, error)
         done = min(each.taken for each in self._queues)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,7 +13,7 @@ from dualjoe.telegram import Chat
 from dualjoe.timing import Timing, mistakes
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from .channels import Channel, Telegram
+from .channels import Apprise, Channel, Telegram
 
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 Interval = Annotated[float, Field(gt=0, le=31 * 86400)]
@@ -101,6 +102,7 @@ class Settings(_Model):
     fence_command: tuple[str, ...] = ()
     fence_timeout: Seconds = 30
     telegram: TelegramSettings | None = None
+    apprise_file: Path | None = None  # with the URLs of further channels, one a line
     alerts: AlertSettings = AlertSettings()
     runbook_url: str = Field(default="", pattern="^(https?://.*)?$")
     key: Path = Path("/etc/dualjoe/keys/witness")
@@ -117,7 +119,15 @@ class Settings(_Model):
 
     @property
     def channels(self) -> list[Channel]:
-        return [] if self.telegram is None else [Telegram(Chat(**self.telegram.model_dump()))]
+        """Raises OSError, and ValueError where the file with the URLs is not one."""
+        bot = [] if self.telegram is None else [Telegram(Chat(**self.telegram.model_dump()))]
+        return [*bot, *self.apprise]
+
+    @property
+    def apprise(self) -> list[Apprise]:
+        """The further channels. Raises the same."""
+        urls = [] if self.apprise_file is None else self.apprise_file.read_text(encoding="utf-8").split()
+        return [Apprise(url, place) for place, url in enumerate(urls, 1)]
 
     @property
     def rules(self) -> Rules:
@@ -146,6 +156,20 @@ def load(path: Path) -> Settings:
     found = [f"{path}: timing: {mistake}" for mistake in mistakes(settings.lease_timing())]
     if settings.primary.name == settings.standby.name:
         found.append(f"{path}: primary and standby are the same node")
+    try:
+        keys = [channel.key for channel in settings.apprise]
+        if len(set(keys)) < len(keys):
+            found.append(f"{settings.apprise_file}: the same URL stands there twice")
+    except (OSError, ValueError) as error:
+        found.append(f"{path}: apprise_file: {getattr(error, 'strerror', None) or 'it is not text in UTF-8'}")
     if found:
         raise BadSettings("\n".join(found))
     return settings
+
+
+async def check_channels(settings: Settings) -> None:
+    """Ask Apprise whether it knows the URLs. Raises BadSettings with the place of each that it does not."""
+    found = await asyncio.gather(*(channel.check() for channel in settings.apprise))
+    lines = [f"{ch.name}: {problem}" for ch, problem in zip(settings.apprise, found, strict=True) if problem]
+    if lines:
+        raise BadSettings("\n".join(f"{settings.apprise_file}: {line}" for line in lines))
