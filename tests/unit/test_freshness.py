@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from dualjoe import alerts, boot, freshness, job_results, sightings, wire
 from dualjoe.freshness import Job
 from dualjoe.pair import Decision, Pause, Record, Sighting
@@ -17,6 +18,7 @@ from dualjoe_jobs import job, locks
 from dualjoe_jobs.job import JobFailed, Outcome
 from dualjoe_watchdog import own_jobs
 
+ROOT = Path(__file__).resolve().parents[2]
 SYNC = Job("memory-sync", 300, "Joe's memory")
 CHECK = Job("config-check", 60)
 BOOT, OTHER_BOOT = "0" * 36, "1" * 36
@@ -280,6 +282,17 @@ def test_a_watch_that_has_just_begun_learns_of_old_neglect_some_hours_later() ->
     assert freshness.overdue((DRILL,), neglected, 0) == {}
     (text,) = freshness.overdue((DRILL,), replace(neglected, heard_at=1000 + 7 * 3600), 0).values()
     assert text.startswith("Job drill on pc-b has ended no run for 20 days, and should every 7 days.")
+
+
+@pytest.mark.parametrize(("days", "late"), [(14.9, False), (15.1, True)])
+def test_a_drill_that_never_ran_is_missed_on_a_machine_that_boots_each_day(days: float, late: bool) -> None:
+    """By what role backup puts in place of its first result; see roles/backup/vars/main.yml."""
+    role = yaml.safe_load((ROOT / "roles/backup/vars/main.yml").read_text())["_backup_drill_scheduled"]
+    told = {**role, "finished_at": days_ago(days)["finished_at"], "skipped_in_a_row": 0}
+    decision = Decision(Record(7, "pc-a"), "home", "")
+    witness = Sighting("T440", heard_at=7 * 3600, boot_since=0, probe={"jobs": {"drill": told}})
+    found = alerts.standing(decision, {}, 2, (DRILL,), witness, NOON.timestamp())
+    assert list(found) == (["late T440 drill"] if late else [])
 
 
 def test_each_machine_is_asked_for_its_own_jobs(tmp_path: Path) -> None:

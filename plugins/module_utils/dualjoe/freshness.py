@@ -3,8 +3,9 @@
 A job notes the clock of its machine's boot beside its result, and the probe tells that clock as its stamp, so that a
 wall clock that jumps neither hides a trouble nor makes one up. Only a result of an earlier boot is dated by the wall
 clocks, and counts as a day younger than they say; otherwise a weekly job could stop for good on a machine that boots
-every week. What was not done in this boot counts from when T440 first heard of this boot; so nothing is overdue just
-because a machine, or T440's watch, has just begun.
+every week. In the place of a weekly job's first result stands when it was scheduled. What was not done in this boot
+counts from when T440 first heard of this boot; so nothing is overdue just because a machine, or T440's watch, has just
+begun.
 """
 
 from __future__ import annotations
