@@ -317,6 +317,19 @@ def test_safety_copies_are_bounded(t440: T440) -> None:
     assert len(left) == 3
 
 
+def test_a_safety_copy_that_a_run_needs_to_go_on_stays_however_many_are_newer(t440: T440) -> None:
+    uploads(t440)
+    t440.save("files", {"files": "/data"})
+    stamps = [f"2026010{number}T000000Z" for number in range(1, 7)]
+    for stamp in stamps:
+        (t440.root / f"state/safety/{stamp}/other").mkdir(parents=True)
+    cut_off = {"other": {"stamp": stamps[0], "kept": True, "running": True}}
+    (t440.root / "state/journal.json").write_text(json.dumps({"version": 1, "containers": cut_off}))
+    assert t440.restore()["ok"]
+    left = sorted(path.parent.name for path in (t440.root / "state/safety").glob("*/other"))
+    assert left == [stamps[0], *stamps[3:]]
+
+
 def test_one_container_s_restores_cost_no_other_its_safety_copy(t440: T440) -> None:
     uploads(t440)
     t440.save("files", {"files": "/data"})
