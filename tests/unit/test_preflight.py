@@ -293,7 +293,7 @@ VARIABLES_AND_MACHINES = {
     },
     "of_hosts": {
         "t440": {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1},
-        "pc-a": {"openclaw_user": "root"},
+        "pc-a": {"openclaw_user": "root", "backup_offsite": {"repository": "/mnt/usb", "password": "long"}},
         "pc-b": {"common_address": "192.0.2.11", "openclaw_gateway_token": "short", "openclaw_dm_policy": "anyone"},
     },
     "seen": {
@@ -312,6 +312,7 @@ TOLD = {
     "inventory timing margin is 2 s",
     "t440 watchdog_tt_seconds no role knows it; is watchdog_ttl_seconds meant?",
     "t440 role backup backup_hook_seconds (600) must be at most",
+    "t440 role backup backup_offsite is set for pc-a alone",
     "t440 connection it cannot be worked on: Failed to connect to the host via ssh: ssh: connect to",
     "pc-a guard_confirm_readings argument 'guard_confirm_readings' is of type",
     "pc-a watchdog_tt_seconds no role knows it",
@@ -320,6 +321,7 @@ TOLD = {
     "pc-a role memory_sync memory_sync_interval_minutes (7)",
     "pc-a role memory_sync memory_sync_run_seconds",
     "pc-a role backup backup_hook_seconds (600) must be at most",
+    "pc-a role backup backup_offsite is set for pc-a alone",
     "pc-a clock",
     "pc-a system it runs debian 11",
     "pc-a user Ansible is root there, not root",
@@ -330,6 +332,7 @@ TOLD = {
     "pc-b role memory_sync memory_sync_interval_minutes (7)",
     "pc-b role memory_sync memory_sync_run_seconds",
     "pc-b role backup backup_hook_seconds (600) must be at most",
+    "pc-b role backup backup_offsite is set for pc-a alone",
     "pc-b python /usr/bin/python3 is 3.8.10",
     "pc-b rsync it is not there, and apt knows no such package",
     "pc-b disk 0 MiB are free",
