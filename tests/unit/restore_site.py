@@ -135,7 +135,9 @@ if argv[:2] == ["container", "inspect"]:
     if name not in boxes:
         sys.exit("Error: No such container: " + name)
     print(json.dumps([boxes[name]]))
-elif argv[0] in ("start", "stop"):
+elif argv[0] == "info":
+    print(root)
+elif argv[0] in ("start", "stop", "kill"):
     boxes[name]["State"].update(Running=argv[0] == "start", StartedAt=str(os.getpid()))
     store("boxes", boxes)
 elif argv[0] == "rm":

@@ -6,13 +6,14 @@ import json
 import shutil
 import socketserver
 import threading
+import time
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from dualjoe import job_results
-from dualjoe_jobs import docker_socket
+from dualjoe_jobs import backup_drill, docker_socket, drill_scratch, job
 from dualjoe_jobs.backup_drill import drill
 from dualjoe_jobs.job import JobFailed
 from dualjoe_jobs.restore_box import Box
@@ -238,6 +239,26 @@ def test_nothing_is_left_when_the_time_is_up(pair: T440, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(Box, "wait_well", too_long)
     assert "the run took longer than" in run(pair)[1]["message"]
+    assert nothing_is_left(pair)
+
+
+def test_a_scratch_container_that_fills_the_disk_is_ended(pair: T440, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nearly_full(disk: Path) -> None:
+        raise JobFailed(f"the disk of {disk} is nearly full")
+
+    def write_on(box: Any, *_: Any) -> list[str]:
+        """A dump without an end, which ends with its container."""
+        until = time.monotonic() + 20
+        while box.is_running() and time.monotonic() < until:
+            pass
+        raise JobFailed("the container is not running")
+
+    monkeypatch.setattr(drill_scratch, "check_reserve", nearly_full)
+    monkeypatch.setattr(drill_scratch, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(backup_drill, "bring_back", write_on)
+    code, _, details = run(pair)
+    assert code == job.FAILED
+    assert {detail["why"] for detail in details} == {f"the disk of {pair.docker.root} is nearly full"}
     assert nothing_is_left(pair)
 
 

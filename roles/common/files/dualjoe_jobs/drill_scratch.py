@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import shutil
 import stat
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from . import docker_socket, tree_restore
 from .job import JobFailed
 from .restore_box import Box, run
 from .restore_places import Fetched
+from .room import check_reserve
 from .rsync import Deadline
 
 LABEL = "dualjoe.scratch"
@@ -25,6 +27,7 @@ _VALUE = "drill"
 _FILTER = f"label={LABEL}={_VALUE}"
 _FACTS = "container.json"
 _CLEAR_SECONDS = 600
+_LOOK_SECONDS = 1.0
 _SHARES = 128  # of 1024: the live containers go first
 
 
@@ -70,9 +73,40 @@ class Scratch:
             body["HostConfig"] = {"NetworkMode": "none", "Binds": binds, "CpuShares": _SHARES}
             scratch = f"dualjoe-drill-{name}"
             docker_socket.post(f"/containers/create?name={scratch}", body)
-            yield Box(scratch, item, self.deadline)
+            with self._watched(scratch):
+                yield Box(scratch, item, self.deadline)
         finally:
             self.clear()
+
+    @contextmanager
+    def _watched(self, scratch: str) -> Iterator[None]:
+        """Within the block the container runs only while Docker's disk has room: a snapshot's dump, or its program, may
+        write without end. Raises JobFailed."""
+        disk = Path(self._docker("info", "--format", "{{.DockerRootDir}}").strip())
+        over = threading.Event()
+        full: list[JobFailed] = []
+
+        def look() -> None:
+            while not full and not over.wait(_LOOK_SECONDS):
+                try:
+                    check_reserve(disk)
+                except JobFailed as error:
+                    full.append(error)
+                    with suppress(JobFailed):  # it does not run
+                        self._docker("kill", scratch)
+
+        watch = threading.Thread(target=look, daemon=True)
+        watch.start()
+        try:
+            yield
+        except JobFailed:
+            if not full:
+                raise
+        finally:
+            over.set()
+            watch.join()
+        if full:
+            raise full[0]
 
     def _image(self, facts: Mapping[str, Any]) -> str:
         """The very image, if it is still here, or the one that has its name now."""

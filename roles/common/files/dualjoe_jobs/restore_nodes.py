@@ -6,16 +6,18 @@ import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dualjoe import restoring
+from dualjoe.names import shown
 from dualjoe.restoring import Snapshot
 
 from . import manifest, rsync, tree_restore
 from .job import JobFailed
 from .restore_places import Fetched
-from .room import check_room
+from .room import check_reserve, check_room
 from .rsync import Deadline
 from .source import ssh_options
 
@@ -40,15 +42,15 @@ class Node:
         try:
             reply = json.loads(done.stdout)
             if reply["ok"] is not True:
-                raise JobFailed(f"{self.name} cannot tell its snapshots: {reply.get('message')}")
+                raise JobFailed(f"{self.name} cannot tell its snapshots: {shown(reply.get('message'))}")
             return restoring.parse(self.name, reply)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             said = rsync.last_line(done.stderr) or repr(error)
             raise JobFailed(f"{self.name} does not answer (ssh ended with {done.returncode}): {said}") from error
 
     def fetch(self, snapshot: Snapshot, container: str, folder: Path, deadline: Deadline) -> Fetched:
         """Bring a container's part of a snapshot into ``folder``, and check it against its catalog. What a run that was
-        cut off has brought is not sent again. Raises JobFailed."""
+        cut off has brought is not sent again. Raises JobFailed, also when more comes than there is room for."""
         part = snapshot.parts[container]
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         check_room(folder, part.bytes, part.files)
@@ -63,7 +65,8 @@ class Node:
 
     def _receive(self, path: str, target: Path, deadline: Deadline) -> None:
         options = ["-rt", "--delete", "--sparse", "--chmod=D0700,F0600", f"--timeout={_SILENCE_SECONDS}"]
-        rsync.copy([*options, f"--rsh={' '.join(self.ssh)}", f"{self.login}:{path}", f"{target}/"], deadline)
+        words = [*options, f"--rsh={' '.join(self.ssh)}", f"{self.login}:{path}", f"{target}/"]
+        rsync.copy(words, deadline, watch=partial(check_reserve, target.parent))
 
     def _check_catalog(self, listed: Path, container: str, fetched: Fetched) -> None:
         try:

@@ -17,19 +17,24 @@ def check_room(folder: Path, size: int, files: int) -> None:
     free = disk.f_bavail * disk.f_frsize - size
     if free < _reserve(disk):
         raise JobFailed(f"too little room in {folder} for {size >> 20} MiB more")
-    if disk.f_files and disk.f_favail < files + min(_RESERVE * disk.f_files, _RESERVE_FILES):
+    if disk.f_files and disk.f_favail < files + _reserve_files(disk):
         raise JobFailed(f"too few inodes in {folder} for {files} more files")
 
 
 def check_reserve(folder: Path) -> None:
     """Raise JobFailed when half of the reserve is gone, while what was found to have room arrives."""
     disk = os.statvfs(folder)
-    if disk.f_bavail * disk.f_frsize < _reserve(disk) / 2:
+    few_files = disk.f_files and disk.f_favail < _reserve_files(disk) / 2
+    if few_files or disk.f_bavail * disk.f_frsize < _reserve(disk) / 2:
         raise JobFailed(
             f"the disk of {folder} is nearly full: more arrives than the other side has told, or somebody else writes"
-            " there; see 'df -h'"
+            " there; see 'df -h' and 'df -i'"
         )
 
 
 def _reserve(disk: os.statvfs_result) -> float:
     return min(_RESERVE * disk.f_blocks * disk.f_frsize, _RESERVE_BYTES)
+
+
+def _reserve_files(disk: os.statvfs_result) -> float:
+    return min(_RESERVE * disk.f_files, _RESERVE_FILES)
