@@ -227,6 +227,13 @@ def test_what_is_damaged_there_as_well_is_not_taken(pair: Pair, peer: Path) -> N
     assert [Verified.load(pair.backups).word(name) for name in pair.snapshots] == ["bad"] * 3, "all that share it"
 
 
+def test_another_node_that_answers_nonsense_is_told_of(pair: Pair, peer: Path) -> None:
+    script = Path(pair.settings.peer.ssh[0]) if pair.settings.peer else Path()
+    damage(pair.snapshot(0) / "web/data/log")
+    script.write_text("#!/bin/sh\nyes [ | head -n 200000 | tr -d '\\n'\n")
+    assert "pc-b: it does not list its snapshots" in run(pair).message
+
+
 def test_without_the_other_node_it_is_told_and_tried_again(pair: Pair, peer: Path) -> None:
     script = pair.settings.peer.ssh[0] if pair.settings.peer else ""
     good = Path(script).read_text()

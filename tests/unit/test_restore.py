@@ -11,6 +11,7 @@ import sqlite3
 import stat
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -223,6 +224,36 @@ def test_too_little_room_is_said_before_anything_is_touched(t440: T440, monkeypa
     monkeypatch.setattr(restore_nodes, "check_room", _no_room)
     assert "too little room" in t440.restore()["why"]
     assert t440.docker.commands() == []
+
+
+def test_what_makes_no_sense_fails_its_container_and_is_said(t440: T440, monkeypatch: pytest.MonkeyPatch) -> None:
+    def strange(*_: Any) -> list[str]:
+        raise ValueError("embedded null byte")
+
+    uploads(t440)
+    t440.save("files", {"files": "/data"})
+    monkeypatch.setattr(backup_restore, "bring_back", strange)
+    assert t440.restore()["why"] == "embedded null byte"
+
+
+def test_a_node_that_sends_more_than_it_tells_leaves_room_on_t440_s_disk(
+    t440: T440, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uploads(t440)
+    t440.save("files", {"files": "/data"})
+    flood = t440.site.root / "snapshots" / SNAPSHOT / "box/data/flood"
+    flood.mkdir()
+    for number in range(1000):
+        (flood / str(number)).touch()
+
+    def statvfs(_path: object) -> SimpleNamespace:
+        """A disk with room for the snapshot, and no more than 1000 files beside."""
+        left = 1000 - len(list((t440.root / "state").rglob("*")))
+        return SimpleNamespace(f_bavail=1 << 40, f_frsize=1, f_blocks=1 << 40, f_files=2000, f_favail=left)
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    assert "more arrives than the other side has told" in t440.restore()["why"]
+    assert t440.docker.is_running("box")
 
 
 def _no_room(folder: Path, size: int, files: int) -> None:

@@ -32,6 +32,19 @@ def test_a_source_that_dies_in_the_midst_of_its_answer_is_named(tmp_path: Path) 
         asked(tmp_path, 'echo \'{"v":1,"ok":true}\'\nexit 137').ask_export()
 
 
+@pytest.mark.parametrize(
+    "script",
+    [
+        r"""printf '{"v":1,"ok":false,"message":"\\u001b[2Jgone"}\n'""",
+        r"printf '\033[2Jgone\n' >&2; exit 1",
+    ],
+    ids=["reply", "complaint"],
+)
+def test_what_a_source_says_moves_no_cursor(tmp_path: Path, script: str) -> None:
+    with pytest.raises(JobFailed, match=r": \\x1b\[2Jgone$"):
+        asked(tmp_path, script).ask_export()
+
+
 def test_what_a_source_is_told_need_not_be_heard(tmp_path: Path) -> None:
     assert asked(tmp_path, 'exec <&-; echo \'{"v":1,"ok":true}\'').ask_export(bytes(1 << 20)).reply["ok"]
 
@@ -84,7 +97,7 @@ def test_what_arrives_beyond_what_was_told_leaves_room_on_the_disk(
 ) -> None:
     def statvfs(_path: object) -> SimpleNamespace:
         """A disk of 100 MB with a reserve of 5, which is free."""
-        return SimpleNamespace(f_bavail=5_000_000 - arrived(growing), f_frsize=1, f_blocks=100_000_000)
+        return SimpleNamespace(f_bavail=5_000_000 - arrived(growing), f_frsize=1, f_blocks=100_000_000, f_files=0)
 
     monkeypatch.setattr(os, "statvfs", statvfs)
     source = Source("joe@t440", [str(tmp_path / "ssh")], tmp_path, Deadline(30))

@@ -70,7 +70,7 @@ class Drill:
             part = snapshot.parts[name]
             detail.update(snapshot=snapshot.name, captured_at=part.captured_at)
             detail.update(told=self._try(node, snapshot, name), ok=True)
-        except (JobFailed, NoSnapshot, OSError) as error:
+        except (JobFailed, NoSnapshot, OSError, ValueError) as error:
             detail["why"] = silent.get(node.name) or str(error)
         detail["seconds"] = round(job.boot_seconds() - began, 1)
         return detail

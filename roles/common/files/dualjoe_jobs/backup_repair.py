@@ -185,7 +185,7 @@ class _Fetch:
         try:
             reply: dict[str, Any] = json.loads(done.stdout)
             names = [str(each["name"]) for each in reply["snapshots"] if dated.is_name(str(each["name"]))]
-        except (ValueError, LookupError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
             said = rsync.last_line(done.stderr) or rsync.last_line(done.stdout) or repr(error)
             raise JobFailed(f"it does not list its snapshots: {said}") from error
         self.source.receive([f"{name}/{SNAPSHOT}" for name in names], self.folder)

@@ -90,7 +90,7 @@ class Restore:
             result = {**step.told(), "ok": False}
             try:
                 result.update(self._one(step, journal, stamp), ok=True)
-            except (JobFailed, OSError) as error:
+            except (JobFailed, OSError, ValueError) as error:
                 result["why"] = str(error)
             result["seconds"] = round(job.boot_seconds() - began, 1)
             results.append(result)

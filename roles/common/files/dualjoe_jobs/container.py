@@ -15,6 +15,8 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, Protocol
 
+from dualjoe.names import shown
+
 from . import program
 
 _COMPLAINT_CHARACTERS = 300
@@ -44,7 +46,7 @@ def run_program(argv: Sequence[str], output: Path | None, seconds: float) -> str
         raise HookFailed(f"{called}: {error.strerror}") from error
     if done.returncode != 0:
         complaint = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["no message"]
-        raise HookFailed(f"{called} ended with {done.returncode}: {complaint[-1][:_COMPLAINT_CHARACTERS]}")
+        raise HookFailed(f"{called} ended with {done.returncode}: {shown(complaint[-1][:_COMPLAINT_CHARACTERS])}")
     return done.stdout.decode("utf-8", "replace")
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
+from dualjoe.names import shown
+
 from . import program
 from .job import JobFailed
 from .rsync import Deadline
@@ -214,4 +216,4 @@ def _complaint(output: bytes) -> str:
     """What a program says that is wrong: the first line that calls itself an error, or the last one."""
     lines = output.decode("utf-8", "replace").strip().splitlines() or ["no message"]
     errors = [line for line in lines if "error" in line.lower() or "fatal" in line.lower()]
-    return (errors or lines[-1:])[0].strip()[:_COMPLAINT_CHARACTERS]
+    return shown((errors or lines[-1:])[0].strip()[:_COMPLAINT_CHARACTERS])

@@ -6,6 +6,8 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 
+from dualjoe.names import shown
+
 from . import program
 from .job import JobFailed
 
@@ -82,11 +84,11 @@ def copy(
 
 
 def first_line(output: bytes) -> str:
-    """Of what a program printed, made short."""
-    return output.decode("utf-8", "replace").strip().partition("\n")[0][:_MESSAGE_CHARACTERS]
+    """Of what a program printed, perhaps another machine's: made short, and fit for a terminal."""
+    return shown(output.decode("utf-8", "replace").strip().partition("\n")[0][:_MESSAGE_CHARACTERS])
 
 
 def last_line(output: bytes) -> str:
-    """Of what a program printed, made short."""
+    """As ``first_line``."""
     lines = output.decode("utf-8", "replace").strip().splitlines()
-    return lines[-1][:_MESSAGE_CHARACTERS] if lines else ""
+    return shown(lines[-1][:_MESSAGE_CHARACTERS]) if lines else ""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dualjoe import wire
+from dualjoe.names import shown
 
 from . import rsync
 from .job import JobFailed
@@ -88,7 +89,7 @@ class Source:
             said = rsync.last_line(done.stderr) or str(error)
             raise JobFailed(f"{self.login} prepared no export (ssh ended with {done.returncode}): {said}") from error
         if reply.get("ok") is not True:
-            raise JobFailed(f"the source could not save its data: {reply.get('message')}")
+            raise JobFailed(f"the source could not save its data: {shown(reply.get('message'))}")
         if done.returncode != 0:
             raise JobFailed(
                 f"{self.login} prepared no export: it ended with {done.returncode} in the midst of its answer"
