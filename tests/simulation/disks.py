@@ -66,7 +66,7 @@ class Shelf:
 
     def _open(self) -> Store:
         store = Store(Path(":memory:"))
-        save, tell = store.save_record, store.add_event
+        save, tell, switch = store.save_record, store.add_event, store.save_mode
 
         def save_record(record: Any) -> None:
             save(record)
@@ -77,7 +77,12 @@ class Shelf:
             tell(kind, reason, node, *more)
             self._told(kind, node, reason)
 
+        def save_mode(*what: str) -> None:
+            switch(*what)
+            self._note(store._db)
+
         store.save_record, store.add_event = save_record, add_event  # type: ignore[method-assign,assignment]
+        store.save_mode = save_mode  # type: ignore[method-assign,assignment]
         return store
 
     def _note(self, database: sqlite3.Connection) -> None:

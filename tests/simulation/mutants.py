@@ -331,6 +331,9 @@ MUTANTS: dict[str, Mutant] = {
         "the fence hook fails", _swap(Coordinator, "_not_fenced", _fenced_anyhow)
     ),
     "the watchdog acts in observe mode": _in_story("observed", _swap(takeover, "decide", _decide_in_earnest)),
+    "a switch to observe mode does not outlive the watchdog": _in_story(
+        "observed", _swap(Store, "mode", lambda _store, setting: setting)
+    ),
     "the watchdog fences in observe mode": _in_story("observed", _swap(takeover, "_fence", _fence_while_observing)),
     # the guard's decisions
     "a lease counts from when it arrives, not from its stamp": _in_story(

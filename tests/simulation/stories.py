@@ -412,8 +412,10 @@ async def _fence_fails(world: World) -> None:
 
 
 async def _observed(world: World) -> None:
-    """T440 is to observe, with a plug at hand. PC-A is cut off, and later dies."""
+    """T440 is to observe, with a plug at hand. PC-A is cut off; the watchdog is started anew, and PC-A dies."""
     world.witness.settings = world.witness.settings.model_copy(update={"fence_command": ("plug",)})
+    world.witness.crash()
+    world.witness.start()
     home, _ = await _serve(world)
     world.witness.observe(True)
     await calm(world, 20)
@@ -421,6 +423,8 @@ async def _observed(world: World) -> None:
     await calm(world, 100)
     world.network.cut.clear()
     await calm(world, 60)
+    world.witness.crash()
+    world.witness.start()
     home.crash()
     await calm(world, 100)
     if world.running:

@@ -652,12 +652,13 @@ class Witness(Machine):
         self._thawed_at = float("-inf")
 
     def observe(self, yes: bool) -> None:
-        """Ada changes the mode, which restarts the watchdog."""
-        self.settings = self.settings.model_copy(update={"mode": "observe" if yes else "act"})
-        self._world.note(f"t440: mode {self.settings.mode}")
-        if self.coordinator is not None and not self.frozen:
-            self.crash()
-            self.start()
+        """Ada switches the mode; where no watchdog runs, she changes the setting, which counts at its start."""
+        mode = "observe" if yes else "act"
+        self._world.note(f"t440: mode {mode}")
+        self.asked(lambda coordinator: coordinator.request_mode(mode, "ada", dry_run=False))
+        if self.coordinator is None:
+            self.settings = self.settings.model_copy(update={"mode": mode})
+            self.disk.store.save_mode(mode, mode)
 
     def start(self) -> None:
         """systemd starts the watchdog."""

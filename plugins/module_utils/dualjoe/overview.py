@@ -227,7 +227,7 @@ def _of_trouble(key: str, text: str, status: Mapping[str, Any]) -> Finding:
         "stale": again(job, where),
     }
     machine = where if where in status["nodes"] else WITNESS
-    return Finding(level, machine, text, remedies.get(kind, "dualjoe timeline"))
+    return Finding(level, machine, text, remedies.get(kind, "dualjoe doctor"))
 
 
 _COMMANDS = {

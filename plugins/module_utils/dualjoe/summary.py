@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import overview
+from . import doctor, overview
 from .overview import Finding, Overview
 
 MARKS = {overview.OK: "-", overview.WARNING: "!", overview.CRITICAL: "!!"}
@@ -28,6 +28,15 @@ def of_overview(seen: Overview) -> list[str]:
 def of_finding(finding: Finding) -> list[str]:
     """What is wrong, and the command for it."""
     return [f"  {MARKS[finding.level]} {finding.what}", f"      {finding.remedy}"]
+
+
+def of_examination(examined: doctor.Examined) -> list[str]:
+    """What 'dualjoe doctor' has found: each subject, with what is wrong with it."""
+    lines = []
+    for subject, findings in examined.items():
+        lines.append(f"{subject}: {doctor.state(findings)}")
+        lines += [line for finding in findings or () for line in of_finding(finding)]
+    return lines
 
 
 def in_one_line(seen: Overview) -> str:

@@ -11,11 +11,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 from dualjoe import control, overview, summary, wire
+from dualjoe import doctor as rules
 from rich.console import Console
 from rich.live import Live
 
@@ -196,6 +198,48 @@ def _events(*, as_json: bool = False, **filters: Any) -> list[dict[str, Any]]:
     return _ask("timeline", as_json=as_json, **given)[1]
 
 
+@dualjoe.command()
+@_as_json
+@click.option("--send-alert", is_flag=True, help="Also send a test alert, and see whether it is taken.")
+def doctor(as_json: bool, send_alert: bool) -> int:
+    """Look over the whole set-up: services, keys, ways, clocks, disks, versions, cron, drills, alerts.
+
+    Exit codes: 0 all is well, 1 something needs you; each finding comes with what to do.
+    """
+    _must_be_root("doctor")
+    from . import facts  # noqa: PLC0415 - what reaches the nodes is slow to load, and wanted only here
+
+    examined = rules.examine(facts.collect(send_alert=send_alert))
+    level = rules.level(examined)
+    if as_json:
+        told = {name: None if found is None else [vars(each) for each in found] for name, found in examined.items()}
+        _print_json({"v": wire.VERSION, "ok": level == overview.OK, "level": level, "examined": told})
+    elif sys.stdout.isatty():
+        Console(highlight=False).print(screen.of_examination(examined))
+    else:
+        click.echo("\n".join(summary.of_examination(examined)))
+    return DONE if level == overview.OK else NOT_DONE
+
+
+@dualjoe.command("support-bundle")
+@click.option("--output", type=click.Path(path_type=Path), help="The file to write; by default one in this folder.")
+@_as_json
+def support_bundle(output: Path | None, as_json: bool) -> None:
+    """Put what somebody who helps needs to see into one file: status, timeline, journals, settings; no secrets."""
+    _must_be_root("support-bundle")
+    from . import bundle  # noqa: PLC0415 - as above
+
+    path = output or Path.cwd() / f"dualjoe-support-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}.tar.gz"
+    try:
+        names = bundle.write(path)
+    except OSError as error:
+        raise NotDone(f"{path} cannot be written: {error.strerror}; name another place with --output") from error
+    if as_json:
+        _print_json({"v": wire.VERSION, "ok": True, "path": str(path), "files": names})
+    else:
+        click.echo(f"{path}: {len(names)} texts, secrets removed. Look into it before you send it: tar tzf {path}")
+
+
 # ---- move Joe, and keep him where he is
 
 
@@ -302,7 +346,7 @@ def _ask(
     try:
         reply = control.ask(command, on_event=take, **fields)
     except control.ControlError as error:
-        raise NotDone(str(error)) from error
+        raise NotDone(f"{error}; 'dualjoe doctor' looks further") from error
     if reply.get("ok") is True:
         return reply, events
     if as_json:
@@ -318,6 +362,11 @@ def _do(command: str, as_json: bool, **fields: Any) -> None:
         _print_json({**reply, "events": events})
     else:
         click.echo(reply["message"])
+
+
+def _must_be_root(command: str) -> None:
+    if os.geteuid() != 0:
+        raise NotDone(f"'{command}' looks at what only root may see: sudo dualjoe {command}")
 
 
 def _asker() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from dualjoe import overview, summary
+from dualjoe import doctor, overview, summary
 from dualjoe.overview import Finding, Overview
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -42,6 +42,18 @@ def of_findings(findings: Sequence[Finding]) -> Iterable[RenderableType]:
         style = _STYLES[finding.level]
         yield Text.assemble((f"{summary.MARKS[finding.level]} ", style), finding.what)
         yield Padding(Text(finding.remedy, style="cyan"), (0, 0, 0, 3))
+
+
+def of_examination(examined: doctor.Examined) -> RenderableType:
+    """Each subject, with what is wrong with it."""
+    lines: list[RenderableType] = []
+    for subject, findings in examined.items():
+        style = "dim" if findings is None else _STYLES[doctor.level({subject: findings})]
+        lines += [
+            Text.assemble((f"{subject}: ", "bold"), (doctor.state(findings), style)),
+            *of_findings(findings or ()),
+        ]
+    return Group(*lines)
 
 
 def of_event(event: Mapping[str, Any]) -> Text:

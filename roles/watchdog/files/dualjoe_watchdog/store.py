@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -122,9 +123,13 @@ class Store:
         return [{**dict(row), "data": json.loads(row["data"])} for row in reversed(rows)]
 
     def mode(self, setting: str) -> str:
-        """The mode that an operator has switched to, as long as the setting is what it was then; else the setting."""
-        row = self._db.execute("SELECT mode FROM mode WHERE setting = ?", (setting,)).fetchone()
-        return setting if row is None else str(row["mode"])
+        """The mode that an operator has switched to; the setting, from when it is no longer what it was then."""
+        row = self._db.execute("SELECT mode, setting FROM mode").fetchone()
+        if row is None or row["setting"] == setting:
+            return setting if row is None else str(row["mode"])
+        with suppress(sqlite3.OperationalError):  # a full disk must not keep the watchdog from starting
+            self._db.execute("DELETE FROM mode")
+        return setting
 
     def save_mode(self, mode: str, setting: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO mode VALUES (1, ?, ?, ?)", (mode, setting, utc_now()))
