@@ -126,6 +126,10 @@ def venv() -> None:
     marker = VENV / ".lock-sha256"
     if marker.exists() and marker.read_text().strip() == wanted:
         return
+    if VENV.is_symlink():  # of several trees: made anew by one, it would be gone under the others
+        raise BootstrapError(
+            f"{VENV} is a link, and what it leads to does not have this tree's lock; remove the link first"
+        )
     if not works([sys.executable, "-c", "import ensurepip, venv"]):
         apt_install("python3-venv")
     with step("Installing the locked tools into .venv"):
