@@ -82,8 +82,14 @@ lock: ## lock the Python dependencies again, with hashes
 	    --no-emit-trusted-host --no-emit-find-links --output-file="$${in%.in}.txt" "$$in" || exit 1; \
 	done
 
-docs: venv ## write docs/reference.md anew from the roles and modules
+docs: venv .cache/docs/.complete ## write docs/reference.md anew, and build the site into .cache/site; a broken link is an error
 	@$(BIN)/python docs/build_reference.py
+	@NO_MKDOCS_2_WARNING=1 .cache/docs/bin/mkdocs build
+
+.cache/docs/.complete: requirements/docs.txt
+	@$(PYTHON) -m venv .cache/docs
+	@.cache/docs/bin/pip install --quiet --require-hashes --requirement requirements/docs.txt
+	@touch $@
 
 clean: ## remove the tools' caches
 	@rm -rf .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis dualjoe-ha-*.tar.gz
