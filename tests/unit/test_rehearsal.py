@@ -305,6 +305,10 @@ def test_another_version_on_the_active_node_is_found(standby: Standby) -> None:
     told = standby.rehearse()
     assert told["result"] == "failed"
     assert "pc-a runs OpenClaw 2026.9.6 and this node has 2026.9.5" in told["message"]
+    standby.configure(other_version=True)  # as upgrade.yml has it
+    told = standby.rehearse()
+    assert told["result"] == "ok"
+    assert told["message"].startswith("OpenClaw 2026.9.5 was ready")
 
 
 PENNILESS = 'models*) echo \'{"auth": {"missingProvidersInUse": ["openai"]}}\'; exit 1 ;;'

@@ -51,13 +51,15 @@ def _stop(*_: object) -> None:
 
 @dataclass(frozen=True)
 class Settings:
-    """What /etc/dualjoe/rehearsal.json says. ``credentials``: whether agents must have some for the models they use."""
+    """What /etc/dualjoe/rehearsal.json says. ``credentials``: whether agents must have some for the models they use.
+    ``other_version``: whether OpenClaw may be another than the one that the memory comes from."""
 
     executable: str
     state_dir: Path
     port: int
     run_seconds: float
     credentials: bool
+    other_version: bool = False
 
     @classmethod
     def load(cls, path: Path = SETTINGS) -> Settings:
@@ -65,7 +67,8 @@ class Settings:
         try:
             raw: Mapping[str, Any] = json.loads(path.read_text("utf-8"))
             numbers = int(raw["port"]), float(raw["run_seconds"])
-            return cls(str(raw["executable"]), Path(raw["state_dir"]), *numbers, raw["credentials"] is True)
+            choices = raw["credentials"] is True, raw.get("other_version") is True
+            return cls(str(raw["executable"]), Path(raw["state_dir"]), *numbers, *choices)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise JobFailed(f"{path}: {error!r}; run site.yml again") from error
 
@@ -133,7 +136,8 @@ class Rehearsal:
         version = openclaw.version()
         facts = Facts.of(generation, self.memory.sets, self.settings.state_dir)
         try:
-            facts.check_version(version, generation.source)
+            if not self.settings.other_version:
+                facts.check_version(version, generation.source)
             openclaw.check_secrets()
             with openclaw.running() as seconds:
                 known = facts.ask(openclaw.ask)
@@ -143,7 +147,8 @@ class Rehearsal:
             config = config_guard.read(self.settings.state_dir / configuration.NAME)
             why = configuration.hidden(str(error), config)
             raise JobFailed(f"the gateway would not start here from {name}: {why}") from error
-        told = f"OpenClaw {version}, as on {generation.source}," if facts.openclaw else f"OpenClaw {version}"
+        same = facts.openclaw == version
+        told = f"OpenClaw {version}, as on {generation.source}," if same else f"OpenClaw {version}"
         message = f"{told} was ready {seconds:.0f} s after its start from {name}, and knows: {known}"
         return Outcome("ok", message, generation.captured_at, name)
 
