@@ -218,6 +218,7 @@ def _of_trouble(key: str, text: str, status: Mapping[str, Any]) -> Finding:
         "witness": f"on T440: ip -brief address; ping -c 3 {status['holder']}",
         "paused": "dualjoe resume",
         "disk": "on T440: df -h; du -xh --max-depth=2 /var",
+        "channel": "dualjoe alert-test",
         "lost": f"switch {where} on; on it: systemctl status dualjoe-guard ssh",
         "unfit": f"on {where}: dualjoe status",
         "stray": f"dualjoe switchover --to {where}, to have Joe serve there",

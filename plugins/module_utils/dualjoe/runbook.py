@@ -23,6 +23,7 @@ SECTIONS = {
     "late": "A job does not run, or brings nothing new",
     "stale": "A job does not run, or brings nothing new",
     "warning": "A job warns",
+    "digest": "Look around",
     "failover": "Joe has moved",
     "failback": "Joe has moved",
     "switchover": "Joe has moved",

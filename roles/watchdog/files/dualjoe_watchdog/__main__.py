@@ -12,6 +12,7 @@ from pathlib import Path
 from dualjoe import boot, sdnotify
 
 from .coordinator import Coordinator
+from .digests import Digests
 from .history import History
 from .nodes import Node
 from .outbox import Outbox
@@ -40,6 +41,7 @@ async def serve(settings: Settings, store: Store) -> None:
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(outbox.run())
+            group.create_task(Digests(coordinator).run())
             group.create_task(history.keep(coordinator.nodes))
             group.create_task(coordinator.run(lambda: sdnotify.notify("WATCHDOG=1")))
     except asyncio.CancelledError:

@@ -104,6 +104,8 @@ class Settings(_Model):
     telegram: TelegramSettings | None = None
     apprise_file: Path | None = None  # with the URLs of further channels, one a line
     alerts: AlertSettings = AlertSettings()
+    digest: Literal["daily", "weekly", "off"] = "weekly"
+    digest_hour: int = Field(default=9, ge=0, le=23)
     runbook_url: str = Field(default="", pattern="^(https?://.*)?$")
     key: Path = Path("/etc/dualjoe/keys/witness")
     known_hosts: Path = Path("/etc/dualjoe/known_hosts")

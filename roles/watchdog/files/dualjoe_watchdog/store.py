@@ -49,6 +49,15 @@ def utc_now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def utc(seconds: float) -> str:
+    """A moment of the wall clock, in the same form."""
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _seconds(moment: str) -> float:
+    return datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp()
+
+
 class Store:
     """One SQLite file; every write is on disk when the call returns (synchronous = EXTRA)."""
 
@@ -136,10 +145,9 @@ class Store:
 
     def add_alert(self, number: int, notice: Notice, at: float) -> None:
         """Keep an alert; ``at``: the wall clock, in seconds."""
-        moment = datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         self._db.execute(
             "INSERT INTO alerts VALUES (?, ?, ?, ?, ?, ?)",
-            (number, moment, notice.text, notice.urgent, notice.key, notice.phase),
+            (number, utc(at), notice.text, notice.urgent, notice.key, notice.phase),
         )
 
     def alerts(self, after: int) -> list[tuple[int, Notice, float]]:
@@ -149,10 +157,15 @@ class Store:
             (
                 row["number"],
                 Notice(row["text"], bool(row["urgent"]), row["key"], row["phase"]),
-                datetime.fromisoformat(row["at"].replace("Z", "+00:00")).timestamp(),
+                _seconds(row["at"]),
             )
             for row in rows
         ]
+
+    def last_told(self, key: str) -> float | None:
+        """When the last alert with this key came up, by the wall clock in seconds; None where there was none."""
+        row = self._db.execute("SELECT at FROM alerts WHERE key = ? ORDER BY number DESC LIMIT 1", (key,)).fetchone()
+        return None if row is None else _seconds(row["at"])
 
     def last_alert(self) -> int:
         """The number of the newest one; 0 where there was none."""
