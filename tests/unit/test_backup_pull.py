@@ -69,6 +69,45 @@ def test_unchanged_files_are_shared_and_older_snapshots_stay_as_they_were(pair: 
     assert (pair.read("web/changed"), pair.read("web/changed", first.name)) == ("new", "old")
 
 
+@pytest.mark.parametrize("call", [1, 2, 3], ids=["before its catalogs", "before its files", "after its files"])
+def test_an_export_that_the_other_node_has_made_anew_meanwhile_is_fetched(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    """PC-B asked for its own while PC-A was fetching: what arrived at PC-A was not what it had been told."""
+    pair.fill(0, web={"notes": "old", "gone": "x"}, db={"dump": "old"})
+    receive, calls = Source.receive, iter(range(60))
+
+    def raced(source: Source, *what: Any, **more: Any) -> None:
+        if next(calls) == call:
+            pair.fill(1, web={"notes": "new", "more": "y"}, db={"dump": "new!"})
+        receive(source, *what, **more)
+
+    monkeypatch.setattr(Source, "receive", raced)
+    outcome = pair.pull()
+    assert outcome.result == "ok"
+    newest = AT.format(1) if call < 3 else AT.format(0)
+    assert outcome.captured_at == newest
+    assert pair.read("db/dump") == ("new!" if call < 3 else "old")
+    assert not list(check(pair.snapshot(0)))
+    assert pair.calls.read_text().split().count("export") == 1
+
+
+def test_exports_that_change_without_end_end_the_run(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair.fill(0, web={"notes": "0"})
+    receive = Source.receive
+    seconds = iter(range(1, 60))
+
+    def raced(source: Source, *what: Any, **more: Any) -> None:
+        receive(source, *what, **more)
+        second = next(seconds)
+        pair.fill(second, web={"notes": f"{second}"})
+
+    monkeypatch.setattr(Source, "receive", raced)
+    with pytest.raises(JobFailed, match="what arrived is not what was sent"):
+        pair.pull()
+    assert pair.snapshots == []
+
+
 def test_hard_links_and_holes_take_no_room(pair: Pair) -> None:
     pair.fill(web={"hole": bytes(1 << 20) + b"x", "one": "1", "two": Entry("two", "file", link="one")})
     assert pair.pull().message == f"2 files, {(1 << 20) + 2} bytes"

@@ -28,6 +28,7 @@ from .job import JobFailed
 from .source import Source
 
 _BATCH = 20_000  # files in one run of rsync
+_EXPORTS = 3  # that are tried, where the other node has T440 make another one meanwhile
 _TOLD_BYTES = 8 << 20  # of snapshot.json, at most
 _FOLDERS = (
     100  # made, at most, before the disk is looked at again: no catalog need list them, so nobody has told of them
@@ -48,6 +49,7 @@ class Pull:
     distrusted: Collection[str] = ()
     shown: bool = False
     _sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _told: bytes = b""  # snapshot.json of the export that is being fetched
 
     @property
     def stage(self) -> Path:
@@ -61,16 +63,33 @@ class Pull:
             return None
 
     def fetch(self) -> Snapshot:
-        """Bring all of it into the stage, whole and checked. Raises JobFailed, OSError."""
-        self.copies.clear_stage()
-        self.stage.mkdir(mode=0o750)
+        """Bring all of it into the stage, whole and checked. Raises JobFailed, OSError.
+
+        Where the other node has T440 make another export meanwhile, that one is fetched: it is newer than what this
+        node has asked for, and the other node fetches it too.
+        """
+        exports = 1
+        while True:
+            self.copies.clear_stage()
+            self.stage.mkdir(mode=0o750)
+            self._sizes.clear()
+            self._told = b""
+            try:
+                return self._fetch()
+            except CatalogError as error:
+                raise JobFailed(f"what T440 sent makes no sense: {error}") from error
+            except JobFailed:
+                if exports == _EXPORTS or not self._replaced():
+                    raise
+                exports += 1
+
+    def _replaced(self) -> bool:
+        """Whether T440's export is another one now."""
+        told = self._told
         try:
-            made = self._fetch()
-        except CatalogError as error:
-            raise JobFailed(f"what T440 sent makes no sense: {error}") from error
-        (self.stage / SNAPSHOT).unlink()
-        write_json(self.stage / SNAPSHOT, made.as_dict())
-        return made
+            return bool(told) and self._receive_told() != told
+        except (JobFailed, OSError):
+            return False  # then why the fetch failed says more
 
     def _fetch(self) -> Snapshot:
         told = self._fetch_told()
@@ -92,18 +111,25 @@ class Pull:
             parts[name] = old[name]
         if not sum(part.files for part in parts.values()):
             raise JobFailed("T440 exported nothing")
-        return replace(told, containers=parts)
+        made = replace(told, containers=parts)
+        (self.stage / SNAPSHOT).unlink()
+        write_json(self.stage / SNAPSHOT, made.as_dict())
+        return made
 
     def _fetch_told(self) -> Snapshot:
-        self.source.receive([SNAPSHOT], self.stage, options=[f"--max-size={_TOLD_BYTES}"])
         try:
-            with (self.stage / SNAPSHOT).open("rb") as file:
-                told = file.read(_TOLD_BYTES + 1)  # more may have come than was told
-            if len(told) > _TOLD_BYTES:
-                raise JobFailed(f"what T440 says of its export has more than {_TOLD_BYTES >> 20} MiB")
-            return snapshots.parse(json.loads(told))
+            self._told = self._receive_told()
+            return snapshots.parse(json.loads(self._told))
         except (SnapshotError, OSError, ValueError, RecursionError) as error:
             raise JobFailed(f"T440 does not say what it has exported ({SNAPSHOT}: {error})") from error
+
+    def _receive_told(self) -> bytes:
+        self.source.receive([SNAPSHOT], self.stage, options=[f"--max-size={_TOLD_BYTES}"])
+        with (self.stage / SNAPSHOT).open("rb") as file:
+            told = file.read(_TOLD_BYTES + 1)  # more may have come than was told
+        if len(told) > _TOLD_BYTES:
+            raise JobFailed(f"what T440 says of its export has more than {_TOLD_BYTES >> 20} MiB")
+        return told
 
     def _fetch_catalogs(self, told: Mapping[str, Part], old: Mapping[str, Part]) -> set[str]:
         """Bring each container's catalog. Returns those whose current one can be compared with."""
