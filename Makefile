@@ -11,7 +11,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv tools docker images demo demo-down test lint types unit simulate simulate-mutants molecule chaos bench-takeover bench-validate bench-sync bench-backup lock docs clean
+.PHONY: help venv tools docker images demo demo-down test lint types unit simulate simulate-mutants molecule chaos bench-takeover bench-validate bench-sync bench-backup lock docs site clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,8 +82,11 @@ lock: ## lock the Python dependencies again, with hashes
 	    --no-emit-trusted-host --no-emit-find-links --output-file="$${in%.in}.txt" "$$in" || exit 1; \
 	done
 
-docs: venv .cache/docs/.complete ## write docs/reference.md anew, and build the site into .cache/site; a broken link is an error
+docs: venv ## write docs/reference.md anew, and build the site
 	@$(BIN)/python docs/build_reference.py
+	@$(MAKE) --no-print-directory site
+
+site: .cache/docs/.complete ## build the documentation into .cache/site; a broken link is an error
 	@NO_MKDOCS_2_WARNING=1 .cache/docs/bin/mkdocs build
 
 .cache/docs/.complete: requirements/docs.txt

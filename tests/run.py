@@ -43,6 +43,7 @@ def stages(scratch: str) -> tuple[Stage, ...]:
         Stage("yamllint", "lint", ("yamllint", "--strict", ".")),
         Stage("ansible-lint", "lint", ("ansible-lint", "--strict")),
         Stage("collection-build", "lint", ("ansible-galaxy", "collection", "build", "--output-path", scratch)),
+        Stage("site", "lint", ("make", "site")),
         Stage("mypy", "types", ("mypy",)),
         Stage("unit", "unit", ("pytest", "--quiet", "--numprocesses=auto", "--dist=worksteal")),
         Stage("molecule-default", "molecule", ("molecule", "test", "--scenario-name", "default")),
