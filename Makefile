@@ -11,7 +11,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv tools docker images demo demo-down test lint types unit simulate simulate-mutants molecule chaos bench-takeover bench-validate bench-sync bench-backup lock docs site clean
+.PHONY: help venv tools browser browser-tools docker images demo demo-down test lint types unit simulate simulate-mutants molecule chaos bench-takeover bench-validate bench-sync bench-backup lock docs site clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ venv: ## make .venv with the locked tools
 
 tools: ## see that the programs the unit tests run are there
 	@$(PYTHON) lab/bootstrap.py tools
+
+browser-tools: ## see that Chromium is there for the tests of the web page
+	@$(PYTHON) lab/bootstrap.py browser
 
 docker: ## see that Docker runs; on Debian, install and start it
 	@$(PYTHON) lab/bootstrap.py docker
@@ -34,7 +37,7 @@ demo: venv images ## three machines in containers: provision, kill PC-A, watch P
 demo-down: ## remove everything the demo made
 	@$(BIN)/ansible-playbook -i lab/inventory lab/destroy.yml
 
-test: venv tools images ## everything: lint, types, unit tests, molecule scenarios
+test: venv tools browser-tools images ## everything: lint, types, unit tests, molecule scenarios
 	@$(BIN)/python tests/run.py
 
 lint: venv ## ruff, yamllint, ansible-lint, the collection's build
@@ -45,6 +48,9 @@ types: venv ## mypy --strict
 
 unit: venv tools ## unit tests
 	@$(BIN)/python tests/run.py unit
+
+browser: venv browser-tools ## the web page in headless Chromium: PICTURES=1 takes the docs' pictures anew
+	@$(BIN)/python tests/run.py browser
 
 simulate: venv ## the shipped guard and watchdog under thousands of faults: SEEDS=200
 	@$(BIN)/python tests/simulation/histories.py --seeds $(SEEDS)

@@ -46,6 +46,7 @@ def stages(scratch: str) -> tuple[Stage, ...]:
         Stage("site", "lint", ("make", "site")),
         Stage("mypy", "types", ("mypy",)),
         Stage("unit", "unit", ("pytest", "--quiet", "--numprocesses=auto", "--dist=worksteal")),
+        Stage("browser", "browser", ("pytest", "--quiet", "tests/browser")),
         Stage("molecule-default", "molecule", ("molecule", "test", "--scenario-name", "default")),
         Stage("molecule-memory", "molecule", ("molecule", "test", "--scenario-name", "memory")),
         Stage("molecule-chaos", "molecule", ("molecule", "test", "--scenario-name", "chaos")),

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from dualjoe import metrics
+from dualjoe_jobs import status as node_status
+from dualjoe_jobs.job import JobFailed
 from web_site import STATES, Witness, probe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,3 +103,17 @@ def test_a_hostile_node_breaks_nothing(tmp_path: Path, hostile: dict[str, Any]) 
     text = metrics.of_pair(told)
     assert not re.search("^evil", text, re.MULTILINE)
     assert promtool("check", "metrics", given=text).returncode == 0
+
+
+def test_a_node_writes_its_metrics_as_a_whole_and_tells_that_its_guard_is_silent(tmp_path: Path) -> None:
+    file = tmp_path / "dualjoe.prom"
+    assert node_status.main(["--prometheus", str(file)], lambda: probe("pc-b", 1.8e9, active=False)) == 0
+    assert values(file.read_text())['dualjoe_memory_age_seconds{node="pc-b"}'] == 190
+    assert file.stat().st_mode & 0o777 == 0o644
+
+    def silent() -> dict[str, Any]:
+        raise JobFailed("it hangs")
+
+    assert node_status.main(["--prometheus", str(file)], silent) == 1
+    assert values(file.read_text()) == {"dualjoe_guard_up": 0}
+    assert [path.name for path in tmp_path.iterdir()] == ["dualjoe.prom"]

@@ -350,7 +350,8 @@ def _holder_silent(record: Record, holder: Sighting, world: World, policy: Polic
     other = world.sightings[policy.other(holder.node)]
     last = world.started_at if holder.heard_at is None else holder.heard_at
     if holder.failures < policy.timing.confirm_checks:
-        return Decision(record, "missed", f"{holder.node} missed {holder.failures} check(s)")
+        told = f"missed {holder.failures} check(s)" if holder.failures else "has not been heard yet"
+        return Decision(record, "missed", f"{holder.node} {told}")
     if not other.heard:
         return Decision(record, "alone", "the witness hears neither node")
     wait_until = quiet_at(record, world, policy)

@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from dualjoe import metrics
+
 from . import own_guard
+from .durable import write_bytes
+from .job import DONE, FAILED, JobFailed
 from .own_guard import Probe
 
 
@@ -44,12 +49,30 @@ def _age(seconds: float | None) -> str:
 
 
 def main(argv: Sequence[str] | None = None, probe: Probe = own_guard.probe) -> int:
-    """Print it. 0, or 1 when the guard does not answer."""
+    """Print it, or write it down as metrics. 0, or 1 when the guard does not answer."""
     parser = argparse.ArgumentParser(
         prog="dualjoe status", description="How this node is.", epilog="Exit codes: 0, or 1 if the guard is silent."
     )
     parser.add_argument("--json", action="store_true", help="print the guard's own answer")
+    parser.add_argument(
+        "--prometheus",
+        type=Path,
+        metavar="FILE",
+        help="print nothing, but replace FILE by metrics, as node_exporter's textfile collector reads them; that the"
+        " guard is silent is told there as well",
+    )
     arguments = parser.parse_args(argv)
+    if arguments.prometheus is not None:
+        return _write_metrics(arguments.prometheus, probe)
     told = probe()
     print(json.dumps(told) if arguments.json else "\n".join(lines(told)))
     return 0
+
+
+def _write_metrics(file: Path, probe: Probe) -> int:
+    try:
+        told: Mapping[str, Any] | None = probe()
+    except JobFailed:
+        told = None
+    write_bytes(file, metrics.of_node(told).encode(), 0o644)
+    return FAILED if told is None else DONE

@@ -1,4 +1,4 @@
-"""What the page shows of a snapshot, in words. Pure.
+"""What the page shows of a snapshot: what ``overview`` says of the pair, its picture, graphs and timeline. Pure.
 
 A probe is told by a node, which may be ill or in wrong hands: what is not of the kind that it should be is shown as
 unknown, and every text is cut to a length.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from dualjoe import freshness
+from dualjoe import overview
 
 from .feed import Snapshot
 from .graph import GRAPHS, Graph, by_day, in_words, short, svg
@@ -51,12 +51,14 @@ _HEADLINES = {
     "alone": ("bad", "T440 hears neither node"),
     "sick_alone": ("bad", "Joe is ill on {holder}, and nobody can take over"),
 }
+_TONES = {overview.OK: "good", overview.WARNING: "note", overview.CRITICAL: "bad", overview.UNKNOWN: "note"}
 _RUNNING = {"ready": "serves", "unready": "serves, not ready", "starting": "starting", "failed": "failed"}
 
 
 @dataclass(frozen=True)
-class Machine:
-    """A node. ``tone``: good, note, busy or bad; ``heard``: whether it answers T440; ``joe``: whether he is there."""
+class Node:
+    """A node in the picture. ``tone``: good, note, busy or bad; ``heard``: whether it answers T440; ``joe``: whether he
+    is there."""
 
     name: str
     home: str
@@ -66,7 +68,25 @@ class Machine:
     joe: bool
     busy: str
     reaches_peer: bool
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known of one of the three machines."""
+
+    name: str
+    home: str
+    tone: str
     facts: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong, or to be known, and the command for it."""
+
+    tone: str
+    what: str
+    remedy: str
 
 
 @dataclass(frozen=True)
@@ -113,13 +133,12 @@ class View:
     pair: str
     tone: str
     headline: str
-    reason: str
+    serving: str
     facts: tuple[tuple[str, str], ...]
     notices: tuple[str, ...]
-    machines: tuple[Machine, ...]
-    moving_to: str
-    troubles: tuple[str, ...]
-    waiting: int
+    nodes: tuple[Node, ...]
+    cards: tuple[Card, ...]
+    findings: tuple[Finding, ...]
     drills: tuple[Job, ...]
     jobs: tuple[Job, ...]
     events: tuple[Event, ...]
@@ -129,25 +148,27 @@ class View:
 def of(snapshot: Snapshot) -> View:
     """The page of one moment."""
     status = snapshot.status or {}
-    nodes = _object(status.get("nodes"))
-    machines = tuple(_machine(name, _object(node)) for name, node in sorted(nodes.items()))
-    jobs = [job for name, node in sorted(nodes.items()) for job in _jobs(name, _object(_object(node).get("probe")))]
-    jobs += _jobs("T440", status)
-    tone, headline = _headline(status, machines)
+    told = _object(status.get("nodes"))
+    nodes = tuple(_node(name, _object(node)) for name, node in sorted(told.items()))
+    jobs = [job for name, node in sorted(told.items()) for job in _jobs(name, _object(_object(node).get("probe")))]
+    jobs += _jobs(overview.WITNESS, status)
+    tone, headline = _headline(status, nodes)
+    seen = _overview(status)
     return View(
         number=snapshot.number,
         as_of=f"{datetime.fromtimestamp(snapshot.at).astimezone():%Y-%m-%d %H:%M:%S %Z}",
         problem=text(snapshot.problem),
-        pair=text(status.get("pair")) if snapshot.status else "",
+        pair=text(status.get("pair")) if status else "",
         tone=tone,
         headline=headline,
-        reason=text(status.get("reason")) if snapshot.status else "",
-        facts=_facts(status) if snapshot.status else (),
-        notices=tuple(_notices(status)),
-        machines=machines,
-        moving_to=text(status.get("moving_to")) if status.get("moving_to") else "",
-        troubles=tuple(text(trouble) for trouble in _list(status.get("troubles"))[:_ROWS]),
-        waiting=int(_number(status.get("alerts_waiting")) or 0),
+        serving=text(f"{seen.serving[:1].upper()}{seen.serving[1:]}" if seen else status.get("reason"))
+        if status
+        else "",
+        facts=_facts(status) if status else (),
+        notices=tuple(_notices(status, seen)),
+        nodes=nodes,
+        cards=tuple(_card(machine) for machine in seen.machines) if seen else (),
+        findings=_findings(status, seen),
         drills=tuple(job for job in jobs if job.name in DRILLS),
         jobs=tuple(job for job in jobs if job.name not in DRILLS),
         events=tuple(_event(event) for event in reversed(snapshot.events)),
@@ -155,7 +176,26 @@ def of(snapshot: Snapshot) -> View:
     )
 
 
-def _headline(status: Mapping[str, Any], machines: Sequence[Machine]) -> tuple[str, str]:
+def _overview(status: Mapping[str, Any]) -> overview.Overview | None:
+    """None where there is no status, or a node tells what makes no sense."""
+    try:
+        return overview.of(status) if status else None
+    except (AttributeError, LookupError, TypeError, ValueError, OverflowError):
+        return None
+
+
+def _card(machine: overview.Machine) -> Card:
+    facts = tuple((name.capitalize(), text(told)) for name, told in machine.facts.items())
+    return Card(machine.name, machine.home, _TONES[machine.level], facts)
+
+
+def _findings(status: Mapping[str, Any], seen: overview.Overview | None) -> tuple[Finding, ...]:
+    if seen is None:
+        return tuple(Finding("bad", text(told), "dualjoe status") for told in _list(status.get("troubles"))[:_ROWS])
+    return tuple(Finding(_TONES[each.level], text(each.what), text(each.remedy)) for each in seen.findings[:_ROWS])
+
+
+def _headline(status: Mapping[str, Any], nodes: Sequence[Node]) -> tuple[str, str]:
     if not status:
         return "bad", "Nothing is known: the watchdog on T440 does not answer"
     situation = text(status.get("situation"))
@@ -163,27 +203,22 @@ def _headline(status: Mapping[str, Any], machines: Sequence[Machine]) -> tuple[s
     if situation == "missed" and holding.get("heard_seconds_ago") is None:
         situation = "starting"  # it has not had the time to answer
     tone, words = _HEADLINES.get(situation, ("note", situation.replace("_", " ").capitalize()))
-    busy = next((machine.name for machine in machines if machine.busy in ("grant", "sync")), "")
+    busy = next((node.name for node in nodes if node.busy in ("grant", "sync")), "")
     holder = text(status.get("holder") or "nobody")
     to = text(status.get("moving_to") or busy or status.get("holder") or "the other node")
     return tone, words.replace("{holder}", holder).replace("{to}", to)
 
 
 def _facts(status: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    holder = _object(_object(status.get("nodes")).get(str(status.get("holder"))))
-    left, ago = _number(_object(holder.get("probe")).get("lease_left")), _number(holder.get("heard_seconds_ago"))
-    lease = UNKNOWN if left is None or ago is None else short(max(0.0, left - ago))
     return (
         ("Situation", text(status.get("situation"))),
         ("Since", when(status.get("since"))),
-        ("Holder", text(status.get("holder") or "nobody")),
         ("Epoch", text(status.get("epoch"))),
-        ("Lease left", lease),
     )
 
 
-def _notices(status: Mapping[str, Any]) -> list[str]:
-    """What people have asked for, and must not forget."""
+def _notices(status: Mapping[str, Any], seen: overview.Overview | None) -> list[str]:
+    """What must not be overlooked."""
     found = []
     pause = status.get("pause")
     if isinstance(pause, dict):
@@ -192,49 +227,35 @@ def _notices(status: Mapping[str, Any]) -> list[str]:
             f"Paused until {when(pause.get('until'))} by {text(pause.get('by'))} ({text(pause.get('reason'))}):"
             f" Joe stays where he is, and nobody takes over.{know}"
         )
-    if status.get("mode") == "observe":
-        found.append("T440 only observes: nobody is moved unless you ask for it.")
-    if status.get("stays_away") is True:
-        found.append("Joe stays on the standby until a failback is asked for.")
+    if status and seen is None:
+        found.append(
+            "A node tells what makes no sense, so little can be shown of it: see 'dualjoe status --json' on T440."
+        )
     return found
 
 
-def _machine(name: str, node: Mapping[str, Any]) -> Machine:
+def _node(name: str, node: Mapping[str, Any]) -> Node:
     probe, ago = _object(node.get("probe")), _number(node.get("heard_seconds_ago"))
     heard = node.get("heard") is True
     active = heard and probe.get("role") == "active"
-    gateway = _object(probe.get("gateway"))
-    state = text(gateway.get("state"))
-    reaches = heard and probe.get("peer_reachable") is True
-    home, busy = text(node.get("home")), text(node.get("busy")) if node.get("busy") else ""
+    state = text(_object(probe.get("gateway")).get("state"))
     if not heard:
-        words = "not heard yet" if ago is None else f"silent for {short(ago)}"
-        facts: list[tuple[str, str]] = [("Why", text(node.get("silence") or "it has not been asked yet"))]
-        return Machine(name, home, "note" if ago is None else "bad", words, heard, False, busy, reaches, tuple(facts))
-    words = _RUNNING.get(state, f"active, gateway {state}") if active else "stands by"
-    tone = "good" if (state == "ready" or not active) else "busy"
-    if probe.get("fit") is not True:
-        tone, words = "bad", f"{words}, not fit"
-    memory = _object(probe.get("memory"))
-    backup = freshness.captured_age("backup", probe) if isinstance(probe.get("jobs"), dict) else None
-    facts = [
-        ("Gateway", f"{state} since {when(gateway.get('since'))}" if gateway.get("since") else state),
-        ("Memory", _fetched(memory) if not active else "live: Joe writes here"),
-        ("Backup of T440", "none in this boot" if backup is None else f"{short(backup)} old"),
-        ("Last check", f"{short(ago)} ago, took {short(_number(node.get('check_seconds')))}"),
-        ("Reaches its peer", "yes" if reaches else "no" if probe.get("peer_reachable") is False else UNKNOWN),
-    ]
-    if probe.get("fit") is not True:
-        facts.insert(0, ("Not fit", "; ".join(map(text, _list(probe.get("unfit"))[:10])) or "it does not say why"))
-    joe = active and state in ("ready", "unready", "starting")
-    return Machine(name, home, tone, words, heard, joe, busy, reaches, tuple(facts))
-
-
-def _fetched(memory: Mapping[str, Any]) -> str:
-    age = _number(memory.get("age_seconds"))
-    if age is None:
-        return "nothing fetched yet" if not memory.get("generation") else "of unknown age"
-    return f"{short(age)} old"
+        tone, words = ("note", "not heard yet") if ago is None else ("bad", f"silent for {short(ago)}")
+    else:
+        words = _RUNNING.get(state, f"active, gateway {state}") if active else "stands by"
+        tone = "good" if (state == "ready" or not active) else "busy"
+        if probe.get("fit") is not True:
+            tone, words = "bad", f"{words}, not fit"
+    return Node(
+        name=name,
+        home=text(node.get("home")),
+        tone=tone,
+        words=words,
+        heard=heard,
+        joe=active and state in ("ready", "unready", "starting"),
+        busy=text(node.get("busy")) if node.get("busy") else "",
+        reaches_peer=heard and probe.get("peer_reachable") is True,
+    )
 
 
 def _jobs(machine: str, told: Mapping[str, Any]) -> list[Job]:
