@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from dualjoe import overview, summary
+from dualjoe import doctor, overview, summary
 
 NOW = "2026-11-24T06:10:00.000Z"
 BOOT = "0" * 36
@@ -57,7 +57,11 @@ def status(**more: Any) -> dict[str, Any]:
             "pc-a": node("primary", probe("active")),
             "pc-b": node("standby", probe("passive")),
         },
-        "witness": {"stamp": f"{BOOT}:{round(100000e9)}", "jobs": {"drill": job(0)}, "disk": {"free_bytes": 2**30}},
+        "witness": {
+            "stamp": f"{BOOT}:{round(100000e9)}",
+            "jobs": {"drill": job(0)},
+            "disk": {"free_bytes": 2**30, "total_bytes": 2**36},
+        },
         "standing": {},
         "alerts_waiting": 0,
         "time": NOW,
@@ -81,10 +85,10 @@ def test_one_screen_says_who_is_active_since_when_and_why_and_how_each_machine_i
         "lease": "20 s left",  # 24 s when it was heard 4 s ago
         "backup": "22 min old",
         "config guard": "ok 0 min ago",
-        "disk free": "12.0 GiB",
+        "disk free": "12.0 GiB of 64.0 GiB",
     }
     assert (b.facts["memory"], b.facts["state"]) == ("4 min old", "passive")
-    assert t440.facts == {"state": "watching", "drill": "ok 28 h ago", "disk free": "1.0 GiB"}
+    assert t440.facts == {"state": "watching", "drill": "ok 28 h ago", "disk free": "1.0 GiB of 64.0 GiB"}
 
 
 @pytest.mark.parametrize(
@@ -195,6 +199,43 @@ def test_an_old_or_strange_probe_is_shown_as_far_as_it_goes() -> None:
     seen = overview.of(status(moved=None, nodes={**status()["nodes"], "pc-a": node("primary", bare)}, witness={}))
     assert seen.serving == "Joe runs on pc-a"
     assert seen.machines[0].facts == {"state": "active", "gateway": "ready", "lease": "unknown"}
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        {"role": None, "gateway": "x"},
+        {"lease_left": "soon"},
+        {"memory": [1]},
+        {"gateway": {"state": "ready", "since": "yesterday"}},
+        {"disk": {"free_bytes": "much"}},
+        {"disk": {"free_bytes": 1, "total_bytes": None}},
+        {"unfit": 7, "fit": False},
+        {"time": "now"},
+        {"jobs": "none"},
+        {"gateway": None},
+    ],
+)
+def test_a_node_that_tells_nonsense_blinds_nobody(nonsense: dict[str, Any]) -> None:
+    told = status(nodes=with_node("pc-a", nonsense), holder="pc-b", reason="pc-b serves")
+    told["nodes"]["pc-b"]["probe"].update(role="active", gateway={"state": "ready"})
+    seen = overview.of(told)
+    assert "Joe runs on pc-b" in seen.serving
+    for machine in seen.machines[:1]:
+        assert "jobs" in nonsense or "not understood" in machine.facts["why"]
+    assert doctor.examine(doctor.Facts(status=told))["disks"] == ()
+
+
+def test_what_others_tell_moves_no_cursor() -> None:
+    hostile = "\x1b[2J\x1b]0;owned\x07\u202eevil\n"
+    told = status(
+        reason=hostile, standing={"unfit pc-b": hostile}, nodes=with_node("pc-b", {"unfit": [hostile], "fit": False})
+    )
+    event = {"at": NOW, "kind": hostile, "node": "pc-b", "reason": hostile, "data": {"seconds": hostile}}
+    seen = overview.of(told)
+    lines = [*summary.of_overview(seen), summary.in_one_line(seen), summary.of_event(event)]
+    assert "owned" in "".join(lines)
+    assert [line for line in lines if not line.isprintable()] == []
 
 
 @pytest.mark.parametrize(

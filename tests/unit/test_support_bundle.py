@@ -16,6 +16,7 @@ from test_overview import status
 BOT = "7314159265:AAE-planted_token_of_no_bot_0123456789ab"
 URL = "https://hc.example.org/ping/planted-dead-mans-switch"
 HASH = "a password's hash"
+NTFY, TOPIC = "planted-ntfy", "planted-topic"  # parts of a channel's URL
 SHORT = "planted7"  # a secret that has no form; only its name tells
 SECRETS = {
     "a bot's token": BOT,
@@ -25,6 +26,8 @@ SECRETS = {
     "a header": "Bearer planted.header.value",
     "a password in a URL": "ada:planted-password",
     "a private key": "cGxhbnRlZC1wcml2YXRlLWtleQ",
+    "a channel's password": NTFY,
+    "a channel's topic": TOPIC,
     HASH: "$2y$05$plantedplantedplantedp./lantedplantedplantedplantedpl",
     "something long and random": "planted" + "0a1b2c3d4e" * 4,
 }
@@ -37,7 +40,7 @@ def everything() -> str:
         f"OPENAI_API_KEY={SECRETS['a provider key']} and once more without a name: "
         f"sk-ant-planted-0123456789, {SECRETS['a header']}, sftp://{SECRETS['a password in a URL']}@host/joe\n"
         f"-----BEGIN OPENSSH PRIVATE KEY-----\n{SECRETS['a private key']}\n-----END OPENSSH PRIVATE KEY-----\n"
-        f"anna:{SECRETS[HASH]} {SECRETS['something long and random']} and the word {SHORT} by itself\n"
+        f"anna:{SECRETS[HASH]} {SECRETS['something long and random']} and the words {SHORT}, {NTFY}, {TOPIC}\n"
     )
 
 
@@ -50,6 +53,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (etc / "telegram.token").write_text(BOT + "\n")
     (etc / "pings.json").write_text(json.dumps({"backup": URL}))
     (etc / "watchdog.json").write_text(json.dumps({"pair": "joe", "web": {"password": SHORT}, "note": everything()}))
+    (etc / "apprise.urls").write_text(f"ntfys://ada:{NTFY}@ntfy.example.org/{TOPIC}\n")
     (etc / "broken.json").write_text(everything())
     (jobs / "drill.json").write_text(json.dumps({"result": "failed", "message": everything()}))
     for name in ("journalctl", "systemctl", "df", "ip", "timedatectl", "grep", "uname", "rsync", "ssh", "docker"):

@@ -5,7 +5,7 @@ remedies out. Pure; the facts are collected by the watchdog's package on T440.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Optional
 
@@ -87,6 +87,8 @@ Examined = Mapping[str, Optional[Sequence[Finding]]]
 def examine(facts: Facts) -> Examined:
     """Each subject -> what is wrong with it, or good to know; nothing where all is well, None where that cannot be told
     before something else is mended."""
+    if facts.status is not None:
+        facts = replace(facts, status=overview.understood(facts.status))
     missing = {*(_BY_SETTINGS if facts.mistakes else ()), *(_BY_STATUS if facts.status is None else ())}
     return {name: None if name in missing else tuple(check(facts)) for name, check in _CHECKS.items()}
 

@@ -56,11 +56,27 @@ class Overview:
 
 def of(status: Mapping[str, Any]) -> Overview:
     """What the watchdog's ``status`` amounts to."""
+    status = understood(status)
     found = tuple(sorted(_findings(status), key=lambda each: -LEVELS.index(each.level)))
     level = found[0].level if found else OK
     machines = (*(_node(name, status, found) for name in sorted(status["nodes"])), _witness(status, found))
     headline = f"{status['situation']}, {status['reason']} (epoch {status['epoch']})"
     return Overview(status["pair"], level, headline, serving(status), machines, found)
+
+
+def understood(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The status, with a node whose probe makes no sense as a silent one: a node in the wrong hands blinds nobody."""
+    return {**status, "nodes": {name: _understood(name, node, status) for name, node in status["nodes"].items()}}
+
+
+def _understood(name: str, node: Mapping[str, Any], status: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not node["heard"]:
+        return node
+    try:
+        tuple(_facts(node, status)), tuple(_of_node(name, node, status))
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        return {**node, "heard": False, "silence": f"what it tells of itself is not understood: {error!r}"}
+    return node
 
 
 def serving(status: Mapping[str, Any]) -> str:
@@ -119,7 +135,7 @@ def _facts(node: Mapping[str, Any], status: Mapping[str, Any]) -> Iterator[tuple
         if told := _job(job, probe, now):
             yield label, told
     if room := probe.get("disk"):
-        yield "disk free", in_bytes(room["free_bytes"])
+        yield "disk free", _room(room)
     if not probe["fit"]:
         yield "fit", "NOT FIT: " + "; ".join(probe["unfit"])
 
@@ -150,7 +166,7 @@ def _witness(status: Mapping[str, Any], found: tuple[Finding, ...]) -> Machine:
         if told := _job(name, probe, status["time"]):
             facts[name] = told
     if room := probe.get("disk"):
-        facts["disk free"] = in_bytes(room["free_bytes"])
+        facts["disk free"] = _room(room)
     return Machine(WITNESS, "witness", _level(WITNESS, found), facts)
 
 
@@ -254,6 +270,10 @@ def again(job: str, where: str) -> str:
 def in_bytes(count: float) -> str:
     """A size for people."""
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
+def _room(disk: Mapping[str, int]) -> str:
+    return f"{in_bytes(disk['free_bytes'])} of {in_bytes(disk['total_bytes'])}"
 
 
 def _moment(text: str) -> datetime:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 MARK = "<removed>"
-SHORTEST = 6  # what is shorter is in texts that are no secrets as well
+SHORTEST = 8  # what is shorter is in texts that are no secrets as well
 
 _SECRET = "token|secret|password|passwd|passphrase|api_?-?key|private_?-?key|credential|authorization|cookie|chat_id"
 _NAMED = rf"[\w-]*(?:{_SECRET})[\w-]*"

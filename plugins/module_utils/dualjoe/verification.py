@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import summary
+from .names import shown
 
 READY = "ready"
 
@@ -54,5 +55,5 @@ def _wrong(status: Mapping[str, Any], nodes: Mapping[str, Any], node: str) -> li
 
 
 def _jobs(node: str, probe: Mapping[str, Any]) -> list[str]:
-    jobs = sorted(probe.get("jobs", {}).items())
-    return [f"  {node:<8} job {name}: {job.get('result')} at {job.get('finished_at')}" for name, job in jobs]
+    jobs = [(name, job) for name, job in sorted(probe.get("jobs", {}).items()) if isinstance(job, dict)]
+    return [shown(f"  {node:<8} job {name}: {job.get('result')} at {job.get('finished_at')}") for name, job in jobs]

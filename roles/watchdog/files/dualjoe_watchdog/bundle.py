@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
@@ -53,8 +54,8 @@ def write(path: Path) -> list[str]:
 
 def _known() -> Iterator[str]:
     """The secrets of T440's own files, by their value."""
-    for path in (*ETC.glob("*.token"), *ETC.glob("keys/*.token")):
-        yield from redaction.values(_read(path).split())
+    for path in (*ETC.glob("*.token"), *ETC.glob("*.urls")):
+        yield from redaction.values(re.split(r"[\s/?&@:]+", _read(path)))  # of a URL, each part by itself
     for path in ETC.glob("*.json"):
         tree = _parsed(_read(path))
         yield from redaction.values(tree) if path.name == "pings.json" else redaction.named(tree)

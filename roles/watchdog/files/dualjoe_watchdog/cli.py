@@ -18,6 +18,7 @@ import click
 from click.shell_completion import CompletionItem
 from dualjoe import control, overview, summary, wire
 from dualjoe import doctor as rules
+from dualjoe.names import shown
 from rich.console import Console
 from rich.live import Live
 
@@ -39,7 +40,7 @@ class NotDone(click.ClickException):
     exit_code = NOT_DONE
 
     def show(self, file: Any = None) -> None:
-        click.echo(f"dualjoe: {self.format_message()}", file=file, err=True)
+        click.echo(f"dualjoe: {shown(self.format_message())}", file=file, err=True)
 
 
 class Duration(click.ParamType[float]):

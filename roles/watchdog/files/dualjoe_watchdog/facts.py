@@ -94,6 +94,8 @@ def _wanted(settings: Settings) -> Iterable[tuple[Path, str, str]]:
         yield WEB, "0600", "root:root"
     if settings.telegram is not None:
         yield settings.telegram.token_file, "0640", "root:dualjoe"
+    if settings.apprise_file is not None:
+        yield settings.apprise_file, "0640", "root:dualjoe"
 
 
 def look(path: Path, mode: str, owner: str) -> File:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dualjoe import doctor, overview, summary
+from dualjoe.names import shown
 from dualjoe.overview import Finding, Overview
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -19,9 +20,9 @@ _EVENTS = {"failover": "bold red", "silent": "yellow", "failback": "green", "swi
 def of_pair(seen: Overview) -> RenderableType:
     """The pair on one screen: who serves, the three side by side, what is wrong."""
     head = Text.assemble(
-        (f" {seen.level.upper()} ", f"reverse {_STYLES[seen.level]}"), f"  Pair {seen.pair}: {seen.headline}"
+        (f" {seen.level.upper()} ", f"reverse {_STYLES[seen.level]}"), shown(f"  Pair {seen.pair}: {seen.headline}")
     )
-    return Group(head, Text(seen.serving), _machines(seen), *of_findings(seen.findings))
+    return Group(head, Text(shown(seen.serving)), _machines(seen), *of_findings(seen.findings))
 
 
 def _machines(seen: Overview) -> Table:
@@ -32,7 +33,7 @@ def _machines(seen: Overview) -> Table:
         table.add_column(Text(f"{machine.name} ({machine.home})", style=_STYLES[machine.level]), overflow="fold")
     names = dict.fromkeys(name for machine in seen.machines for name in machine.facts)
     for name in names:
-        table.add_row(Text(name, style="dim"), *(Text(machine.facts.get(name, "")) for machine in seen.machines))
+        table.add_row(Text(name, style="dim"), *(Text(shown(machine.facts.get(name, ""))) for machine in seen.machines))
     return table
 
 
@@ -40,8 +41,8 @@ def of_findings(findings: Sequence[Finding]) -> Iterable[RenderableType]:
     """What is wrong, the worst first, and the command for each."""
     for finding in findings:
         style = _STYLES[finding.level]
-        yield Text.assemble((f"{summary.MARKS[finding.level]} ", style), finding.what)
-        yield Padding(Text(finding.remedy, style="cyan"), (0, 0, 0, 3))
+        yield Text.assemble((f"{summary.MARKS[finding.level]} ", style), shown(finding.what))
+        yield Padding(Text(shown(finding.remedy), style="cyan"), (0, 0, 0, 3))
 
 
 def of_examination(examined: doctor.Examined) -> RenderableType:
