@@ -328,6 +328,27 @@ def test_the_lock_file_is_read_as_a_whole() -> None:
     assert len(found) == lock.read_text("utf-8").count("==")
 
 
+@pytest.mark.parametrize(
+    ("says", "unit", "synchronised"),
+    [
+        ("ActiveState=active\nUnitFileState=enabled\nNRestarts=3", Unit("x.service", "active", "enabled", 3), None),
+        ("ActiveState=inactive\nUnitFileState=\nNRestarts=", Unit("x.service", "inactive", "", 0), None),
+        ("no", Unit("x.service", "", "", 0), False),
+        ("yes", Unit("x.service", "", "", 0), True),
+        (None, Unit("x.service", "", "", 0), None),
+    ],
+)
+def test_systemd_is_asked_and_may_be_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str | None, unit: Unit, synchronised: bool | None
+) -> None:
+    for program in ("systemctl", "timedatectl") if says is not None else ():
+        (tmp_path / program).write_text(f"#!/bin/sh\nprintf '{says}\n'\n")
+        (tmp_path / program).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert facts._unit("x.service") == unit
+    assert facts._synchronised() is synchronised
+
+
 def test_machines_with_the_same_library_say_the_same(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()

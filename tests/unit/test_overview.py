@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from dualjoe import doctor, overview, summary
+from dualjoe import doctor, overview, runbook, summary
 
 NOW = "2026-11-24T06:10:00.000Z"
 BOOT = "0" * 36
@@ -148,6 +148,15 @@ def test_what_is_wrong_comes_with_its_level_and_the_command_for_it(
     assert said in found.what
     assert remedy in found.remedy
     assert [f"  {summary.MARKS[level]} {found.what}", f"      {found.remedy}"] == summary.of_overview(seen)[-2:]
+
+
+DONE = {"failover", "failback", "switchover", "start", "not_ready", "not_synced", "not_converged", "digest"}
+
+
+@pytest.mark.parametrize("kind", sorted(set(runbook.SECTIONS) - DONE))
+def test_each_trouble_that_t440_alerts_of_has_a_command_of_its_own(kind: str) -> None:
+    (found,) = overview.of(status(standing={f"{kind} pc-b backup": "It is so."})).findings
+    assert found.remedy != "dualjoe doctor"
 
 
 @pytest.mark.parametrize("skew", ["2026-11-24T06:10:00Z", "2026-11-24T06:09:52Z"])
