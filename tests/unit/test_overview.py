@@ -83,6 +83,7 @@ def test_one_screen_says_who_is_active_since_when_and_why_and_how_each_machine_i
         "state": "active",
         "gateway": "ready for 2 h",
         "lease": "20 s left",  # 24 s when it was heard 4 s ago
+        "memory": "live",
         "backup": "22 min old",
         "config guard": "ok 0 min ago",
         "disk free": "12.0 GiB of 64.0 GiB",
@@ -207,7 +208,7 @@ def test_an_old_or_strange_probe_is_shown_as_far_as_it_goes() -> None:
     bare = {"role": "active", "stamp": "x", "gateway": {"state": "ready"}, "fit": True, "unfit": []}
     seen = overview.of(status(moved=None, nodes={**status()["nodes"], "pc-a": node("primary", bare)}, witness={}))
     assert seen.serving == "Joe runs on pc-a"
-    assert seen.machines[0].facts == {"state": "active", "gateway": "ready", "lease": "unknown"}
+    assert seen.machines[0].facts == {"state": "active", "gateway": "ready", "lease": "unknown", "memory": "live"}
 
 
 @pytest.mark.parametrize(

@@ -126,8 +126,7 @@ def _facts(node: Mapping[str, Any], status: Mapping[str, Any]) -> Iterator[tuple
     if active:
         yield "lease", _lease(node)
     age = probe.get("memory", {}).get("age_seconds")
-    if age is not None and not active:
-        yield "memory", f"{age:.0f} s old" if age < 120 else f"{freshness.in_words(age)} old"
+    yield "memory", "live" if active else _memory(age)
     saved = freshness.captured_age("backup", probe)
     if saved is not None:
         yield "backup", f"{freshness.in_words(saved)} old"
@@ -148,6 +147,12 @@ def _lease(node: Mapping[str, Any]) -> str:
         return f"paused, {freshness.in_words(probe['paused_left'])} left"
     left = probe.get("lease_left")
     return "unknown" if left is None else f"{max(0.0, left - (node['heard_seconds_ago'] or 0)):.0f} s left"
+
+
+def _memory(age: float | None) -> str:
+    if age is None:
+        return "of unknown age"
+    return f"{age:.0f} s old" if age < 120 else f"{freshness.in_words(age)} old"
 
 
 def _job(name: str, probe: Mapping[str, Any], now: str) -> str:
