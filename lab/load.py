@@ -90,6 +90,11 @@ class Load:
         """The pairs that were acknowledged before a time of the wall clock."""
         return {number for number, at in list(self.writers[container].acknowledged.items()) if at < until}
 
+    def gone_back(self, container: str, to: float) -> None:
+        """A restore has taken a container back to a time of the wall clock: what came after it is gone on purpose."""
+        told = self.writers[container].acknowledged
+        self.writers[container].acknowledged = {number: at for number, at in told.items() if at < to}
+
 
 def pairs(container: str) -> set[int]:
     """The pairs that are in a container. Raises AssertionError where half of one is missing."""

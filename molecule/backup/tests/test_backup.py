@@ -90,12 +90,13 @@ def saved_at(snapshot: dict[str, Any], container: str) -> float:
 
 
 def all_back(load: Load, snapshot: dict[str, Any], *containers: str) -> None:
-    """Every pair that was acknowledged before the snapshot is there."""
+    """Every pair that was acknowledged before the snapshot is there, once that was restored."""
     for container in containers:
         before = load.acknowledged(container, saved_at(snapshot, container))
         assert before, f"{container}: nothing was written before it was saved"
         lost = before - pairs(container)
         assert not lost, f"{container}: {len(lost)} of {len(before)} acknowledged pairs are lost, as {min(lost)}"
+        load.gone_back(container, saved_at(snapshot, container))
 
 
 def test_a_snapshot_on_both_nodes_while_all_are_written_to(backups: Backups, load: Load, noted: dict[str, Any]) -> None:
