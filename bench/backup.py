@@ -141,6 +141,7 @@ class Ours(Program):
         """The forced command of the node's key; what Docker would say of the container stands in it."""
         export = place / OURS.replace(" ", "-") / "export" / "backup"
         return _python(
+            place,
             "import json, os",
             "from pathlib import Path",
             "from dualjoe_jobs import backup_prepare, export",
@@ -151,12 +152,13 @@ class Ours(Program):
             f"settings = backup_prepare.Settings(Path({str(export)!r}), {_group()!r}, {SECONDS}, [box])",
             "os.umask(0o027)",
             "notes = settings.export.parent / 'quiesced'",
-            "export.answer(settings.export, lambda: export.say(backup_prepare.prepare(settings, run, notes)) or 0)",
+            "export.answer(settings.export, lambda: backup_prepare.tell(settings, run, notes))",
         )
 
     def back_up(self) -> float:
         results = self.place / "jobs"
         command = _python(
+            self.place.parent,
             "import os",
             "from pathlib import Path",
             "from dualjoe_jobs import backup, source",
@@ -176,6 +178,7 @@ class Ours(Program):
         fetched, target = empty / "box", empty / "data"
         seconds, _ = self._fetch(self.place / "backups/current/box", fetched)
         command = _python(
+            self.place.parent,
             "import os",
             "from pathlib import Path",
             "from dualjoe_jobs.tree_restore import place",
@@ -253,10 +256,12 @@ def _facts(data: Path) -> dict[str, Any]:
     return {**facts, "Config": {"Image": "box:1"}, "HostConfig": {}}
 
 
-def _python(*lines: str) -> str:
-    """These lines of ours, as a command for a shell."""
+def _python(place: Path, *lines: str) -> str:
+    """These lines of ours, as a command for a shell; as on a node, where the packages are compiled when installed."""
     program = "\n".join([f"import sys; sys.path[:0] = {LIBRARIES!r}", *lines])
-    return f"{shlex.quote(sys.executable)} -B -c {shlex.quote(program)}"
+    return (
+        f"{shlex.quote(sys.executable)} -X pycache_prefix={shlex.quote(f'{place}/pycache')} -c {shlex.quote(program)}"
+    )
 
 
 def _group() -> str:

@@ -68,13 +68,17 @@ class Pair:
         source = SourceSettings(self.keep, 60, "joe@t440", [str(self.ssh)])
         return Settings(source, self.drop_percent, 30, self.peer, self.expected)
 
-    def answer(self, line: str = '{"v":1,"ok":true}', before_rsync: str = "", folder: Path | None = None) -> None:
-        """Let T440 answer `export` with this line; its rsync is real, after ``before_rsync``."""
-        answering(
-            self.ssh,
-            folder or self.export,
-            f'echo "$*" >> {self.calls}\n[ "$1" = export ] && {{ echo \'{line}\'; exit 0; }}\n{before_rsync}',
-        )
+    def answer(
+        self,
+        line: str = '{"v":1,"ok":true}',
+        before_rsync: str = "",
+        folder: Path | None = None,
+        listed: Path = Path(os.devnull),
+    ) -> None:
+        """Answer `export` with this line, and what ``listed`` has; T440's rsync is real, after ``before_rsync``."""
+        told = f"echo '{line}'; cat {listed}; exit 0"
+        before = f'echo "$*" >> {self.calls}\n[ "$1" = export ] && {{ {told}; }}\n{before_rsync}'
+        answering(self.ssh, folder or self.export, before)
 
     def fill(self, second: int = 0, failed: Mapping[str, str] | None = None, **containers: Files) -> None:
         """Export these containers' files, as captured at this second."""

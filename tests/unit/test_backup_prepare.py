@@ -148,6 +148,19 @@ def test_an_export_has_data_and_catalogs_and_is_closed_to_others(t440: T440) -> 
     assert places == {"files": "/srv"}
 
 
+def test_what_it_prints_is_one_line_and_what_the_export_says(
+    t440: T440, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    settings = Settings(t440.export, grp.getgrgid(os.getegid()).gr_name, 30, [WEB])
+    assert backup_prepare.tell(settings, t440.run, t440.source / "quiesced") == 0
+    line, _, listed = capfdbinary.readouterr().out.partition(b"\n")
+    assert (json.loads(line)["ok"], json.loads(listed)) == (True, t440.snapshot)
+    t440.down.add("web")
+    assert backup_prepare.tell(settings, t440.run, t440.source / "quiesced") == 1
+    line, _, listed = capfdbinary.readouterr().out.partition(b"\n")
+    assert (json.loads(line)["ok"], listed) == (False, b"")
+
+
 def test_what_has_not_changed_is_shared_with_the_last_export(t440: T440) -> None:
     t440.prepare(WEB)
     os.utime(t440.volumes / "web/a", (1, 1))

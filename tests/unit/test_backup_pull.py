@@ -21,7 +21,7 @@ from dualjoe import dated, snapshots
 from dualjoe.catalog import Entry
 from dualjoe.retention import Policy
 from dualjoe.snapshot_check import check
-from dualjoe_jobs import backup, cli
+from dualjoe_jobs import backup, backup_pull, cli
 from dualjoe_jobs import job as jobs
 from dualjoe_jobs.backup_pull import Pull
 from dualjoe_jobs.backup_settings import Settings
@@ -69,13 +69,16 @@ def test_unchanged_files_are_shared_and_older_snapshots_stay_as_they_were(pair: 
     assert (pair.read("web/changed"), pair.read("web/changed", first.name)) == ("new", "old")
 
 
+@pytest.mark.parametrize("along", [False, True], ids=["", "told with the answer"])
 @pytest.mark.parametrize("call", [1, 2, 3], ids=["before its catalogs", "before its files", "after its files"])
 def test_an_export_that_the_other_node_has_made_anew_meanwhile_is_fetched(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch, call: int
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, call: int, along: bool
 ) -> None:
     """PC-B asked for its own while PC-A was fetching: what arrived at PC-A was not what it had been told."""
+    if along:
+        pair.answer(listed=pair.export / "snapshot.json")
     pair.fill(0, web={"notes": "old", "gone": "x"}, db={"dump": "old"})
-    receive, calls = Source.receive, iter(range(60))
+    receive, calls = Source.receive, iter(range(along, 60))
 
     def raced(source: Source, *what: Any, **more: Any) -> None:
         if next(calls) == call:
@@ -106,6 +109,31 @@ def test_exports_that_change_without_end_end_the_run(pair: Pair, monkeypatch: py
     with pytest.raises(JobFailed, match="what arrived is not what was sent"):
         pair.pull()
     assert pair.snapshots == []
+
+
+def test_a_run_without_changes_asks_once(pair: Pair) -> None:
+    pair.answer(listed=pair.export / "snapshot.json")
+    for second in range(2):
+        pair.calls.unlink(missing_ok=True)
+        pair.fill(second, web={"notes": "one"})
+        assert pair.pull().captured_at == AT.format(second)
+        assert pair.read("web/notes") == "one"
+    assert pair.calls.read_text() == "export\n"
+
+
+def test_what_comes_along_with_the_answer_is_held_to_be_hostile_too(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.answer(listed=pair.export / "snapshot.json")
+    pair.fill(web={"notes": "one"})
+    pair.tell(containers={"../web": pair.told["containers"]["web"]})
+    with pytest.raises(JobFailed, match="does not say what it has exported"):
+        pair.pull()
+    pair.tell()
+    monkeypatch.setattr(backup_pull, "_TOLD_BYTES", 10)
+    with pytest.raises(JobFailed, match="what T440 says of its export has more than"):
+        pair.pull()
+    assert not pair.snapshots
 
 
 def test_hard_links_and_holes_take_no_room(pair: Pair) -> None:

@@ -76,8 +76,7 @@ def snapshot(settings: Settings, backups: Path, accept_drop: bool = False) -> Ou
     pull = Pull(t440, copies, there.make_room, there.verified.damaged.get(current, ()), sys.stdout.isatty())
     before = pull.before()
     try:
-        t440.ask_export()
-        made = pull.fetch()
+        made = pull.fetch(t440.ask_export().listed)
         wanted = {} if accept_drop else {**snapshot_warnings.sizes(before), **there.held.sizes}
         drops = snapshot_warnings.dropped(made, wanted, settings.drop_percent)
         there.held = Held(there.held.until or current, {name: wanted[name] for name in drops}) if drops else Held()

@@ -223,8 +223,20 @@ def serve() -> int:
     return answer(export, lambda: subprocess.run(prepare, stdin=subprocess.DEVNULL, check=False).returncode)
 
 
+def tell(settings: Settings, run: Run = run_program, notes: Path = quiesce.NOTES) -> int:
+    """Prepare, and print one JSON line: what was exported, or why nothing was. What snapshot.json says comes after it,
+    so that a node need not come again for that. 0 or 1."""
+    try:
+        reply = prepare(settings, run, notes)
+        listed = (settings.export / SNAPSHOT).read_bytes()
+    except (ExportFailed, OSError, KeyError) as error:
+        reply, listed = wire.Refused("prepare_failed", str(error)).reply(), b""
+    say(reply, listed)
+    return 0 if reply["ok"] else 1
+
+
 def main() -> int:
-    """Print one JSON line: what was exported, or why nothing was. 0 or 1."""
+    """The command that root runs for a node. 0 or 1."""
     os.umask(_UMASK)
     if len(sys.argv) > 1:
         print("dualjoe-backup-prepare takes no arguments", file=sys.stderr)
@@ -232,8 +244,8 @@ def main() -> int:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a folder on the way down is open three times
     try:
-        reply = prepare(Settings.load(SETTINGS))
-    except (ExportFailed, OSError, KeyError) as error:
-        reply = wire.Refused("prepare_failed", str(error)).reply()
-    say(reply)
-    return 0 if reply["ok"] else 1
+        settings = Settings.load(SETTINGS)
+    except ExportFailed as error:
+        say(wire.Refused("prepare_failed", str(error)).reply())
+        return 1
+    return tell(settings)

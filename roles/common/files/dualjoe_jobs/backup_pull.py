@@ -62,8 +62,9 @@ class Pull:
         except SnapshotError:
             return None
 
-    def fetch(self) -> Snapshot:
-        """Bring all of it into the stage, whole and checked. Raises JobFailed, OSError.
+    def fetch(self, listed: bytes = b"") -> Snapshot:
+        """Bring all of it into the stage, whole and checked. ``listed``: what its snapshot.json says, where that is at
+        hand. Raises JobFailed, OSError.
 
         Where the other node has T440 make another export meanwhile, that one is fetched: it is newer than what this
         node has asked for, and the other node fetches it too.
@@ -75,13 +76,14 @@ class Pull:
             self._sizes.clear()
             self._told = b""
             try:
-                return self._fetch()
+                return self._fetch(listed)
             except CatalogError as error:
                 raise JobFailed(f"what T440 sent makes no sense: {error}") from error
             except JobFailed:
                 if exports == _EXPORTS or not self._replaced():
                     raise
                 exports += 1
+                listed = b""
 
     def _replaced(self) -> bool:
         """Whether T440's export is another one now."""
@@ -91,8 +93,8 @@ class Pull:
         except (JobFailed, OSError):
             return False  # then why the fetch failed says more
 
-    def _fetch(self) -> Snapshot:
-        told = self._fetch_told()
+    def _fetch(self, listed: bytes) -> Snapshot:
+        told = self._fetch_told(listed)
         before = self.before()
         old = before.containers if before else {}
         known = self._fetch_catalogs(told.containers, old)
@@ -116,15 +118,18 @@ class Pull:
         write_json(self.stage / SNAPSHOT, made.as_dict())
         return made
 
-    def _fetch_told(self) -> Snapshot:
+    def _fetch_told(self, listed: bytes) -> Snapshot:
         try:
-            self._told = self._receive_told()
+            self._told = self._receive_told(listed)
             return snapshots.parse(json.loads(self._told))
         except (SnapshotError, OSError, ValueError, RecursionError) as error:
             raise JobFailed(f"T440 does not say what it has exported ({SNAPSHOT}: {error})") from error
 
-    def _receive_told(self) -> bytes:
-        self.source.receive([SNAPSHOT], self.stage, options=[f"--max-size={_TOLD_BYTES}"])
+    def _receive_told(self, listed: bytes = b"") -> bytes:
+        if listed:
+            (self.stage / SNAPSHOT).write_bytes(listed)
+        else:
+            self.source.receive([SNAPSHOT], self.stage, options=[f"--max-size={_TOLD_BYTES}"])
         with (self.stage / SNAPSHOT).open("rb") as file:
             told = file.read(_TOLD_BYTES + 1)  # more may have come than was told
         if len(told) > _TOLD_BYTES:

@@ -97,7 +97,7 @@ def answer(export: Path, prepare: Work, others: Mapping[str, Work] = _NOTHING) -
         return 1
 
 
-def say(reply: dict[str, Any]) -> None:
-    """The one line that the other side waits for."""
-    sys.stdout.buffer.write(wire.encode(reply))
+def say(reply: dict[str, Any], listed: bytes = b"") -> None:
+    """The one line that the other side waits for, and what it would ask for next."""
+    sys.stdout.buffer.write(wire.encode(reply) + listed)
     sys.stdout.buffer.flush()

@@ -8,24 +8,11 @@ from __future__ import annotations
 import json
 import sys
 import threading
-import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
 URLS = Path("/etc/dualjoe/pings.json")
 _SECONDS = 10.0
-# Not the usual one, which reads files as well.
-_OPENER = urllib.request.OpenerDirector()
-for _handler in (
-    urllib.request.ProxyHandler,
-    urllib.request.HTTPHandler,
-    urllib.request.HTTPSHandler,
-    urllib.request.HTTPRedirectHandler,
-    urllib.request.HTTPDefaultErrorHandler,
-    urllib.request.HTTPErrorProcessor,
-    urllib.request.UnknownHandler,
-):
-    _OPENER.add_handler(_handler())
 
 
 def tell(name: str, done: bool, urls: Path | None = None) -> None:
@@ -52,13 +39,31 @@ def tell(name: str, done: bool, urls: Path | None = None) -> None:
         _complain(name, TimeoutError())
 
 
+def _open(url: str) -> None:
+    """Ask for it. Not by the usual opener, which reads files as well."""
+    from urllib import request  # noqa: PLC0415 few jobs have a URL, and each would take longer to start
+
+    opener = request.OpenerDirector()
+    for handler in (
+        request.ProxyHandler,
+        request.HTTPHandler,
+        request.HTTPSHandler,
+        request.HTTPRedirectHandler,
+        request.HTTPDefaultErrorHandler,
+        request.HTTPErrorProcessor,
+        request.UnknownHandler,
+    ):
+        opener.add_handler(handler())
+    with opener.open(url, timeout=_SECONDS):
+        pass
+
+
 def _ask(name: str, url: str, done: bool) -> None:
     try:
         if not done:
             parts = urlsplit(url)
             url = parts._replace(path=f"{parts.path.rstrip('/')}/fail").geturl()
-        with _OPENER.open(url, timeout=_SECONDS):
-            pass
+        _open(url)
     except Exception as error:  # noqa: BLE001 nothing may come of it, whatever a server answers
         _complain(name, error)
 

@@ -54,7 +54,7 @@ def shared(ssh: Sequence[str], sockets: Path) -> list[str]:
 
 
 class Exported(NamedTuple):
-    """What a source says of its export; ``listed``: the text of its manifest, where that came along."""
+    """What a source says of its export; ``listed``: what its manifest or snapshot.json says, where that came along."""
 
     reply: Mapping[str, Any]
     listed: bytes = b""
