@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from memory_pair import Pair
+
+
+@pytest.fixture(autouse=True)
+def umask() -> Iterator[None]:
+    """The commands set their own, as each has a process to itself elsewhere: no test gets that of the one before."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture
