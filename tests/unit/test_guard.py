@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dualjoe import boot, telegram, wire
+from dualjoe import boot, probes, telegram, wire
 from dualjoe.health import Health, Limits
 from dualjoe.lease import SECOND, Lease, NodeState, stamp
 from dualjoe_guard import daemon, epochs, handover, people
@@ -245,6 +245,7 @@ async def test_the_answer_to_a_slow_verb_tells_how_the_node_is_then(
     assert "probe" not in replies[2], "a refusal tells nothing"
     probe = await guard._reply({"as": "witness", **wire.request("probe")}, 0)
     assert probe.keys() == replies[0]["probe"].keys()
+    assert [probes.mistake(told) for told in (probe, replies[0]["probe"])] == ["", ""], "T440 would not believe it"
 
 
 # A gateway without a lease

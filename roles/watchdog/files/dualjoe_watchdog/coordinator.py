@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any, Protocol
 
-from dualjoe import alerts, sightings, takeover, wire
+from dualjoe import alerts, probes, sightings, takeover, wire
 from dualjoe.pair import Action, Decision, Pause, Policy, Record, Sighting, World
 
 from . import after_move, own_jobs
@@ -604,7 +604,8 @@ def _mistake(node: str, probe: Mapping[str, Any]) -> str:
         wire.Stamp.parse(str(probe.get("stamp")))
     except wire.Refused as refusal:
         return f"{node}: {refusal}"
-    return ""
+    odd = probes.mistake(probe)
+    return f"{node}: {odd}" if odd else ""
 
 
 def _seconds_after(known: Mapping[str, Any], probe: Mapping[str, Any]) -> float | None:

@@ -1,0 +1,113 @@
+"""What a node in wrong hands may tell must end nothing of T440's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dualjoe import metrics, overview, probes, wire
+from web_site import Witness, healthy, probe
+
+ODD: list[Any] = ["x", -1, 7, True, 1e308, float("inf"), [], [7], {}, {"state": 7}, {"a": []}]
+
+
+def test_a_guard_s_own_answer_is_good() -> None:
+    for active in (True, False):
+        told = probe("pc-a", 1.8e9, active=active, time="2026-11-26T00:00:00Z", disk={"free_bytes": 7, "folder": "/"})
+        assert probes.mistake(told) == ""
+
+
+def test_what_t440_does_without_may_be_missing() -> None:
+    assert (
+        probes.mistake({"role": "passive", "epoch": 0, "gateway": {"state": "stopped"}, "unfit": [], "memory": None})
+        == ""
+    )
+
+
+@pytest.mark.parametrize("needed", ["role", "epoch", "gateway", "unfit"])
+def test_what_it_needs_may_not(needed: str) -> None:
+    told = probe("pc-a", 1.8e9, active=True)
+    del told[needed]
+    assert f"does not tell {needed}" in probes.mistake(told)
+
+
+@pytest.mark.parametrize(
+    ("field", "odd"),
+    [
+        ("epoch", "7"),
+        ("epoch", 1.5),
+        ("epoch", True),
+        ("epoch", wire.MAX_EPOCH + 1),
+        ("term", -1),
+        ("promise_left", "long"),
+        ("promise_left", float("inf")),
+        ("paused_left", float("nan")),
+        ("lease_left", []),
+        ("jobs", []),
+        ("jobs", {"backup": {"skipped_in_a_row": "many"}}),
+        ("gateway", "ready"),
+        ("gateway", {"state": 7}),
+        ("gateway", {"state": "ready", "since": "yesterday"}),
+        ("memory", {"age_seconds": "old"}),
+        ("disk", {"free_bytes": None, "x": 1}),
+        ("unfit", "disk"),
+        ("unfit", [7]),
+        ("time", "2026-11-26T00:00:00"),
+    ],
+)
+def test_what_is_odd_is_named_in_few_words(field: str, odd: Any) -> None:
+    told = probes.mistake(probe("pc-a", 1.8e9, active=True, **{field: odd}))
+    assert (field in told) == (odd != {"free_bytes": None, "x": 1})
+    assert len(probes.mistake(probe("pc-a", 1.8e9, active=True, **{field: ["x" * 9999]}))) < 300
+
+
+class Guard:
+    """A node in wrong hands."""
+
+    told: Mapping[str, Any]
+
+    async def ask(self, _message: dict[str, Any], _timeout: float) -> dict[str, Any]:
+        return wire.ok(**self.told)
+
+
+@pytest.mark.parametrize(
+    "odd", [{"jobs": []}, {"gateway": "ready"}, {"promise_left": "long"}, {"epoch": "7"}], ids=repr
+)
+async def test_a_node_that_tells_nonsense_counts_as_silent(tmp_path: Path, odd: dict[str, Any]) -> None:
+    witness, guard = Witness(tmp_path), Guard()
+    healthy(witness)
+    w = witness.watchdog
+    w._guards = {"pc-b": guard}
+    guard.told = probe("pc-b", 1.8e9, active=False, **odd)
+    for _ in range(w.policy.timing.confirm_checks):
+        assert await w._probe("pc-b") is None
+    witness.decide()
+    assert "makes no sense" in w.silences["pc-b"]
+    assert "lost pc-b" in w.status()["standing"]
+    guard.told = probe("pc-b", 1.8e9, active=False)
+    assert await w._probe("pc-b") is not None
+    assert "pc-b" not in w.silences
+    witness.close()
+
+
+@pytest.mark.parametrize("odd", ODD, ids=repr)
+def test_what_passes_ends_nothing(tmp_path: Path, odd: Any) -> None:
+    """Whatever a field holds: either the answer is refused, or T440 can decide, alert and tell with it."""
+    witness = Witness(tmp_path)
+    healthy(witness)
+    good = dict(witness.watchdog.sightings["pc-b"].probe)
+    refused = 0
+    for field in [name for name in good if name not in ("node", "boot_id", "stamp")]:
+        told = {**good, field: odd}
+        if probes.mistake(told):
+            refused += 1
+            continue
+        witness.watchdog.sightings["pc-b"] = replace(witness.watchdog.sightings["pc-b"], probe=told)
+        witness.decide()
+        metrics.of_pair(witness.watchdog.status())
+        overview.of(witness.watchdog.status())
+    witness.close()
+    assert refused
