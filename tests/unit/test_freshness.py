@@ -314,6 +314,26 @@ def test_what_a_job_on_t440_has_noted_is_of_t440_s_own_boot(node: Node) -> None:
     assert list(freshness.overdue((sync,), own_jobs.look(node.results, 10666, 0), 0)) == ["late T440 memory-sync"]
 
 
+def test_a_watch_that_begins_anew_takes_no_lateness_for_over() -> None:
+    """Its patience with jobs of before is no proof that one has run."""
+    late = sighting(10000, 10000, memory_sync=run_at(9000, 9000))
+    before = troubles(late)
+    decision, own = Decision(Record(7, "pc-a"), "home", ""), Sighting("T440", heard_at=0.0)
+
+    def lasting(seen: Sighting, decision: Decision = decision) -> set[str]:
+        return set(alerts.lasting(before, decision, {"pc-b": seen}, 2, (SYNC,), own, wall=0.0))
+
+    assert set(before) == {"late pc-b memory-sync"}
+    assert lasting(Sighting("pc-b")) == set(before), "it was not heard yet"
+    assert lasting(Sighting("pc-b", failures=9)) == set(before), "nor is its silence the end"
+    new = sighting(10100, 10, memory_sync=run_at(9000, 9000))
+    assert troubles(new) == {}
+    assert lasting(new) == set(before)
+    ran = sighting(10100, 10, memory_sync=run_at(10090, 10090))
+    assert lasting(ran, replace(decision, situation="settling")) == set(before)
+    assert lasting(ran) == set()
+
+
 # Warnings
 
 

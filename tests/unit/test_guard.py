@@ -419,6 +419,16 @@ async def test_a_node_tells_of_a_silent_witness_once_and_of_its_end(
     await guard.tell_people()
     await asyncio.sleep(0.05)
     assert sent[1:] == ["[joe] Over: T440 and the nodes hear each other again."]
+    broken[:] = [True, True, False]
+    silent_for(guard, 121)
+    await guard.tell_people()
+    await guard._reply({**wire.request("probe"), "as": "witness"}, 0)
+    await guard.tell_people()
+    async with asyncio.timeout(10):
+        while len(sent) < 3:
+            await asyncio.sleep(0.01)
+    assert "pc-a has not heard T440" in sent[2]
+    assert sent[2].endswith("Over: T440 and the nodes hear each other again."), "what nobody could hear is one line"
 
 
 # Upgrades

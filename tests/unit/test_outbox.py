@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.server
 import json
+import socket
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -291,6 +292,37 @@ def test_why_telegram_refuses_is_told_without_the_token(
     server.shutdown()
     server.server_close()
     assert caught.value.retry_after == pause
+    assert TOKEN not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx",
+        b"HTTP/1.1 500 Oh\r\nContent-Length: 900\r\n\r\n{",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]",
+        b'HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n{"ok": null}',
+    ],
+)
+def test_whatever_answers_in_telegram_s_place_it_is_only_not_sent(tmp_path: Path, answer: bytes) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def once() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(answer)
+
+    server = threading.Thread(target=once, daemon=True)
+    server.start()
+    (tmp_path / "token").write_text(TOKEN)
+    with pytest.raises(NotSent) as caught:
+        telegram.send(telegram.Chat(f"http://127.0.0.1:{listener.getsockname()[1]}", tmp_path / "token", "1"), "fire")
+    server.join(10)
+    listener.close()
     assert TOKEN not in str(caught.value)
 
 

@@ -244,6 +244,42 @@ async def test_what_lasts_is_told_of_again(pair: Pair, bot: BotApi) -> None:
     assert [text.startswith("[joe] Still so: ") for text in texts[:2]] == [False, True]
 
 
+def uncovered(kind: str) -> dict[str, Any]:
+    return {"backup": {"result": "ok", "warnings": {f"uncovered-{kind}": "look at it."}}}
+
+
+async def test_a_watchdog_that_starts_anew_tells_nothing_twice_and_what_has_ended_meanwhile(
+    pair: Pair, bot: BotApi
+) -> None:
+    a, b = (pair.guards[name] for name in ("pc-a", "pc-b"))
+    a.more["jobs"] = uncovered("volumes")
+    b.more["jobs"] = {"memory-sync": {"result": "failed", "message": "no route"}}
+    b.more["fit"], b.more["unfit"] = False, ["disk is full"]
+    async with pair.watched() as watchdog:
+        await until(lambda: watchdog.decision.situation == "home")
+        await until(lambda: {"warning backup uncovered-volumes", "job pc-b memory-sync"} <= set(standing(watchdog)))
+        await until(lambda: "unfit pc-b" in standing(watchdog) and watchdog.outbox.waiting == 0)
+        before = len(bot.texts)
+    b.more["jobs"] = {"memory-sync": {"result": "ok"}}
+    async with pair.watched() as watchdog:
+        assert set(standing(watchdog)) >= {"warning backup uncovered-volumes", "job pc-b memory-sync", "unfit pc-b"}
+        await until(lambda: any("Over: Job memory-sync on pc-b works again." in text for text in bot.texts[before:]))
+        await until(lambda: watchdog.decision.situation == "home" and watchdog.outbox.waiting == 0)
+        assert set(standing(watchdog)) == {"warning backup uncovered-volumes", "unfit pc-b"}
+    told = "\n".join(bot.texts[before:])
+    assert told.count("Over: ") == 1
+    assert not any(part in told for part in ("look at it", "disk is full", "no route"))
+    async with pair.watched() as watchdog:
+        a.more["jobs"] = {}
+        await until(lambda: any("Over: job backup warns no more" in text for text in bot.texts[before:]))
+
+
+def standing(watchdog: coordinator.Coordinator) -> dict[str, str]:
+    """The troubles that people know of."""
+    found: dict[str, str] = watchdog.status()["standing"]
+    return found
+
+
 async def test_alerts_are_kept_until_telegram_takes_them(
     pair: Pair, bot: BotApi, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -270,12 +306,13 @@ async def test_a_full_disk_is_told_of_and_does_not_end_the_watch(
         def full(*_arguments: object, **_named: object) -> None:
             raise sqlite3.OperationalError("database or disk is full")
 
-        for write in ("add_alert", "alerts_taken", "add_event", "save_record"):
+        for write in ("add_alert", "alerts_taken", "save_told", "add_event", "save_record"):
             monkeypatch.setattr(watchdog.store, write, full)
         for text in ("the barn is on fire", "so is the house"):
             assert await watchdog.outbox.missing(watchdog.outbox.put(Notice(text)), 5) == []
         assert bot.texts[-2:] == ["[joe] the barn is on fire", "[joe] so is the house"]
-        await asyncio.sleep(0.5)
+        pair.guards["pc-b"].more["stray_seconds_ago"] = 1.0
+        await until(lambda: any("was started without a lease" in text for text in bot.texts))
         assert watchdog.decision.situation == "home"
         assert pair.guards["pc-a"].active
         monkeypatch.undo()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -14,6 +14,7 @@ from .pair import Decision, Sighting
 NOT_SERVED = frozenset({"nobody_fit", "alone", "sick_alone"})
 HELD_BACK = frozenset({"paused", "observing"})  # a move is due and not made
 URGENT = frozenset({"service", "stray", "forced", "failover", "not_ready"})  # kinds that somebody is woken for
+STARTING = frozenset({"starting", "settling", "waiting_for_both"})  # T440 has only just begun to look
 _TRIES = "T440 starts him on the first node that can."
 _HELD = "T440 moves nobody now."
 STRAY_SECONDS = 600.0  # a gateway that was started without a lease is told of for so long
@@ -49,8 +50,13 @@ def notice(key: str, text: str, url: str, phase: str = "") -> Notice:
     return Notice(f"{text} {runbook.reference(key, url)}", _urgent(key), key if phase else "", phase)
 
 
+def kind_of(key: str) -> str:
+    """A trouble's, by its key."""
+    return key.partition(" ")[0]
+
+
 def _urgent(key: str) -> bool:
-    return key.partition(" ")[0] in URGENT
+    return kind_of(key) in URGENT
 
 
 def standing(
@@ -97,6 +103,39 @@ def standing(
     if witness is not None:
         found.update(_of_jobs(witness, [job for job in jobs if job.on_witness], wall))
     return found
+
+
+def lasting(
+    before: Mapping[str, str],
+    decision: Decision,
+    sightings: Mapping[str, Sighting],
+    confirm_checks: int,
+    jobs: Sequence[freshness.Job],
+    witness: Sighting,
+    *,
+    wall: float,
+) -> dict[str, str]:
+    """Of the troubles that people were told of ``before`` T440's watch began anew, those that are not known to be over.
+
+    A new watch has heard of nothing yet, and gives each job time before it misses it; neither is the end of a trouble.
+    """
+    seen = {name: _long_known(sighting) for name, sighting in sightings.items()}
+    still = standing(decision, seen, confirm_checks, jobs, _long_known(witness), wall)
+    all_known = all(s.heard_at is not None or s.failures >= confirm_checks for s in sightings.values())
+    found = {}
+    for key, text in before.items():
+        named = [sightings[word] for word in key.split() if word in sightings]
+        known = all(s.heard_at is not None for s in named) if named else all_known
+        begun = witness.heard_at is not None and decision.situation not in STARTING
+        if key in still or not (known and begun):
+            found[key] = still.get(key, text)
+    return found
+
+
+def _long_known(sighting: Sighting) -> Sighting:
+    if sighting.heard_at is None:
+        return sighting
+    return replace(sighting, boot_since=sighting.heard_at - freshness.SETTLED_SECONDS - 1)
 
 
 def disk_full(folder: str, free_bytes: int) -> str:

@@ -179,7 +179,7 @@ def _cut(text: str, limit: int) -> str:
     if length(text) <= limit:
         return text
     units = _units(text)
-    note = f" [... {length(text) - limit} characters and more are left out: see 'journalctl -u dualjoe-watchdog' ...] "
+    note = f" [... {length(text) - limit} characters and more are left out, and are in the journal ...] "
     head = units[: 2 * (limit - _TAIL - length(note))].decode("utf-16-le", "ignore")
     return head + note + units[-2 * _TAIL :].decode("utf-16-le", "ignore")
 

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from . import freshness
+from . import alerts, freshness
 
 OK, WARNING, CRITICAL, UNKNOWN = "ok", "warning", "critical", "unknown"
 LEVELS = (OK, WARNING, CRITICAL, UNKNOWN)  # their places are the exit codes that monitoring knows
 WITNESS = "T440"
 SKEW_SECONDS = 5.0  # clocks that differ by more make times of files and timelines lie; probes tell whole seconds
 SERVING = ("ready", "unready")
-_STARTING = frozenset({"starting", "settling", "waiting_for_both"})  # T440 has only just begun to look
 
 
 @dataclass(frozen=True)
@@ -186,7 +185,7 @@ def _findings(status: Mapping[str, Any]) -> Iterator[Finding]:
     standing: Mapping[str, str] = status.get("standing", {})
     serves = _serving_node(status)
     if serves is None and "service" not in standing:
-        level = WARNING if status["situation"] in _STARTING else CRITICAL
+        level = WARNING if status["situation"] in alerts.STARTING else CRITICAL
         yield Finding(level, WITNESS, f"Nobody is known to serve Joe: {status['reason']}.", "dualjoe watch")
     for key, text in standing.items():
         yield _of_trouble(key, text, status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -39,11 +40,11 @@ def send(chat: Chat, text: str) -> None:
             headers={"Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
-            taken = json.loads(answer.read()).get("ok") is True
+            taken = json.loads(answer.read(65536)).get("ok") is True
     except urllib.error.HTTPError as error:
         why, pause = _refusal(error)
         raise NotSent(f"the Bot API answered {error.code}{why}", pause) from None  # the error's address holds the token
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, http.client.HTTPException) as error:
         raise NotSent(type(error).__name__) from None
     if not taken:
         raise NotSent("the Bot API did not take it")
@@ -52,8 +53,9 @@ def send(chat: Chat, text: str) -> None:
 def _refusal(error: urllib.error.HTTPError) -> tuple[str, float]:
     """What the Bot API says, and for how many seconds it wants to be left alone, at most an hour."""
     try:
-        told = json.loads(error.read(65536))
+        with error:
+            told = json.loads(error.read(65536))
         why = f": {told['description'][:200]}" if isinstance(told.get("description"), str) else ""
         return why, min(max(float(told.get("parameters", {}).get("retry_after", 0)), 0.0), 3600.0)
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, http.client.HTTPException):
         return "", 0.0

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Mapping
 
-from dualjoe import alerts, telegram
+from dualjoe import alerts, notices, telegram
+from dualjoe.notices import Waiting
 
 log = logging.getLogger("dualjoe-guard")
 
@@ -25,21 +27,23 @@ class People:
         self._reminder = reminder_seconds
         self._url = runbook_url
         self._told: dict[str, alerts.Told] = {}
-        self._waiting: deque[str] = deque(maxlen=KEPT)
+        self._waiting: deque[Waiting] = deque(maxlen=KEPT)
+        self._number = 0  # of the last one
 
     def tell(self, troubles: Mapping[str, str], now: float) -> None:
         """The troubles of this moment; ``now`` in monotonic seconds."""
-        self._told, notices = alerts.news(self._told, troubles, now, self._reminder, self._url)
-        for notice in notices:
+        self._told, news = alerts.news(self._told, troubles, now, self._reminder, self._url)
+        for notice in news:
             log.warning("alert=%r", notice.text)
             if self._chat is not None:
-                self._waiting.append(f"[{self._pair}] {notice.text}")
+                self._number += 1
+                self._waiting.append(Waiting(self._number, notice, time.time(), now))
 
     async def send(self) -> None:
-        """Send what waits, oldest first; ends when nothing waits."""
+        """Send what waits, in its order and together; ends when nothing waits."""
         pause = FIRST_RETRY_SECONDS
         while self._waiting and self._chat is not None:
-            text = self._waiting[0]
+            last, text = notices.message(list(self._waiting), self._pair, time.time())
             try:
                 await asyncio.to_thread(telegram.send, self._chat, text)
             except telegram.NotSent as error:
@@ -48,5 +52,5 @@ class People:
                 pause = min(pause * 2, LAST_RETRY_SECONDS)
             else:
                 pause = FIRST_RETRY_SECONDS
-                if self._waiting and self._waiting[0] == text:
+                while self._waiting and self._waiting[0].number <= last:
                     self._waiting.popleft()

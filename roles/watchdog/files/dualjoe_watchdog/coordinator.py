@@ -24,6 +24,7 @@ from .nodes import Unreachable
 from .outbox import Outbox
 from .settings import Settings
 from .store import Store
+from .troubles import Troubles
 
 log = logging.getLogger("dualjoe-watchdog")
 
@@ -103,7 +104,7 @@ class Coordinator:
         self._confirmed: dict[str, float] = {}  # node -> when its silence became certain
         self._move: Move | None = None
         self._served_by = self.record.holder  # a watchdog that starts in the midst of a failover knows where it began
-        self._told: dict[str, alerts.Told] = {}
+        self._troubles = Troubles(store, settings.reminder, settings.runbook_url, clock, wall)
         self._short_of_room = False
         self._listeners: set[asyncio.Queue[dict[str, Any]]] = set()
         self._group = asyncio.TaskGroup()
@@ -265,15 +266,22 @@ class Coordinator:
         holder = self.sightings.get(self.record.holder or "")
         if holder is not None and holder.heard and holder.active and holder.gateway in SERVING:
             self._served_by = holder.node
+        self._look_for_troubles(decision)
+
+    def _look_for_troubles(self, decision: Decision) -> None:
+        """Have people told of those that begin, last and end."""
         confirm_checks, jobs = self.policy.timing.confirm_checks, self.settings.expected_jobs
-        troubles = alerts.standing(decision, self.sightings, confirm_checks, jobs, self._own, self._wall())
+        world, wall = (decision, self.sightings, confirm_checks, jobs, self._own), self._wall()
+        troubles = alerts.standing(*world, wall)
         if self._short_of_room:
             troubles["disk"] = alerts.disk_full(str(self.settings.state.parent), self.settings.free_bytes)
         troubles |= alerts.channels_down(self.outbox.down())
-        reminder, url = self.settings.reminder, self.settings.runbook_url
-        self._told, told = alerts.news(self._told, troubles, self._clock(), reminder, url)
-        for notice in told:
+        unsure = {key: self._troubles.told[key].text for key in self._troubles.unsure}
+        notices = self._troubles.look(troubles, alerts.lasting(unsure, *world, wall=wall) if unsure else {})
+        for notice in notices:
             self.outbox.put(notice)
+        if notices:  # a crash before this tells them twice rather than never
+            self._troubles.keep()
 
     # ---- acting
 
@@ -525,8 +533,8 @@ class Coordinator:
             "nodes": self.nodes(),
             "jobs": self._own.probe.get("jobs", {}),
             "witness": dict(self._own.probe),
-            "standing": {key: told.text for key, told in sorted(self._told.items())},
-            "troubles": sorted(told.text for told in self._told.values()),
+            "standing": {key: told.text for key, told in sorted(self._troubles.told.items())},
+            "troubles": sorted(told.text for told in self._troubles.told.values()),
             "alerts_waiting": self.outbox.refused,
             "time": _utc(),
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -36,6 +36,9 @@ INSERT INTO channels
 DROP TABLE outbox;
 CREATE TABLE IF NOT EXISTS mode (
   id INTEGER PRIMARY KEY CHECK (id = 1), mode TEXT NOT NULL, setting TEXT NOT NULL, changed_at TEXT NOT NULL);
+""",
+    """
+CREATE TABLE told (key TEXT PRIMARY KEY, text TEXT NOT NULL, at TEXT NOT NULL);
 """,
 )
 
@@ -166,6 +169,17 @@ class Store:
         """When the last alert with this key came up, by the wall clock in seconds; None where there was none."""
         row = self._db.execute("SELECT at FROM alerts WHERE key = ? ORDER BY number DESC LIMIT 1", (key,)).fetchone()
         return None if row is None else _seconds(row["at"])
+
+    def told(self) -> dict[str, tuple[str, float]]:
+        """The troubles that people know of: key -> text, and when they were last told, by the wall clock."""
+        return {row["key"]: (row["text"], _seconds(row["at"])) for row in self._db.execute("SELECT * FROM told")}
+
+    def save_told(self, told: Mapping[str, tuple[str, float]]) -> None:
+        with self._db:
+            self._db.execute("BEGIN")
+            self._db.execute("DELETE FROM told")
+            rows = [(key, text, utc(at)) for key, (text, at) in told.items()]
+            self._db.executemany("INSERT INTO told VALUES (?, ?, ?)", rows)
 
     def last_alert(self) -> int:
         """The number of the newest one; 0 where there was none."""
