@@ -41,3 +41,12 @@ def test_an_alert_ends_with_its_runbook() -> None:
     told = alerts.notice("failover", "Done.", "https://wiki.example.org/operations.md")
     assert told.text == "Done. Runbook: https://wiki.example.org/operations.md#joe-has-moved"
     assert told.urgent
+
+
+def test_each_trouble_that_is_told_leads_there_when_it_begins_and_while_it_lasts() -> None:
+    known, (begun,) = alerts.news({}, {"disk": "Full."}, 0, 60)
+    known, (lasts,) = alerts.news(known, {"disk": "Full."}, 60, 60)
+    for notice in (begun, lasts):
+        assert notice.text.endswith("Full. Runbook: docs/operations.md, 'The disk of T440 is full'.")
+    _, (over,) = alerts.news(known, {}, 61, 60)
+    assert over.text == "Over: T440's disk has room again."
