@@ -144,9 +144,16 @@ class Host:
             self._on_loop(opened.__aexit__(None, None, None))
 
     def close(self) -> None:
+        self._on_loop(self._settle())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(20)
         self._loop.close()
+
+    async def _settle(self) -> None:
+        """A look at the watchdog that was under way is answered, and nothing of it is left open."""
+        await self._loop.shutdown_default_executor()
+        if others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(others, timeout=10)
 
     def _on_loop(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(60)
