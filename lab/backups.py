@@ -85,6 +85,15 @@ class Backups:
             seconds,
         )
 
+    def over(self, part: str, seconds: float = 60) -> None:
+        """Wait until no trouble says so: of one that goes on, T440 tells nothing anew. Raises TimeoutError."""
+
+        def troubles() -> list[str]:
+            told: list[str] = json.loads(self.pair.on(T, "dualjoe", "status", "--json").stdout)["troubles"]
+            return [text for text in told if part in text]
+
+        wait_until(lambda: not troubles(), f"no trouble says {part!r}", seconds)
+
     def well(self, seconds: float = 120) -> None:
         """Wait until all five containers of T440 run and are well. Raises TimeoutError."""
         # One that is paused is as healthy as it was before.

@@ -136,6 +136,7 @@ def test_a_connection_that_stalls(backups: Backups, source: Node) -> None:
 
 
 def test_a_container_that_was_renamed_and_a_person_who_is_told(backups: Backups) -> None:
+    backups.over("backup on pc-a")
     known = len(backups.pair.alerts())
     backups.root(T, "docker rename redis other")
     try:
