@@ -74,6 +74,11 @@ def with_node(name: str, told: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {**nodes, name: {**nodes[name], "probe": {**nodes[name]["probe"], **told}, **more}}
 
 
+def not_heard(ago: float | None) -> dict[str, Any]:
+    """The holder, silent for so many seconds; None: it was not heard since T440 began to look."""
+    return with_node("pc-a", {}, heard=False, heard_seconds_ago=ago)
+
+
 def test_one_screen_says_who_is_active_since_when_and_why_and_how_each_machine_is() -> None:
     seen = overview.of(status())
     assert (seen.level, seen.findings) == ("ok", ())
@@ -103,6 +108,9 @@ def test_one_screen_says_who_is_active_since_when_and_why_and_how_each_machine_i
         ),
         ({"holder": None, "situation": "fencing", "reason": "why"}, "critical", "Nobody is known to serve", "watch"),
         ({"holder": None, "situation": "starting", "reason": "why"}, "warning", "Nobody is known to serve", "watch"),
+        ({"situation": "missed", "nodes": not_heard(None)}, "warning", "Nobody is known to serve", "watch"),
+        ({"situation": "missed", "nodes": not_heard(12.0)}, "critical", "Nobody is known to serve", "watch"),
+        ({"situation": "silent", "nodes": not_heard(None)}, "critical", "Nobody is known to serve", "watch"),
         ({"standing": {"disk": "The disk of T440 is full"}}, "critical", "is full", "df -h"),
         ({"standing": {"lost pc-b": "pc-b does not answer T440."}}, "warning", "does not answer", "switch pc-b on"),
         ({"standing": {"paused": "Paused until"}}, "warning", "Paused", "dualjoe resume"),
@@ -231,8 +239,10 @@ def test_a_node_that_tells_nonsense_blinds_nobody(nonsense: dict[str, Any]) -> N
     told["nodes"]["pc-b"]["probe"].update(role="active", gateway={"state": "ready"})
     seen = overview.of(told)
     assert "Joe runs on pc-b" in seen.serving
-    for machine in seen.machines[:1]:
-        assert "jobs" in nonsense or "not understood" in machine.facts["why"]
+    assert "not understood" in seen.machines[0].facts["why"]
+    (found,) = seen.findings
+    assert (found.level, found.where, "on pc-a: " in found.remedy) == ("warning", "pc-a", True), "it is not well"
+    assert found in (doctor.examine(doctor.Facts(status=told))["pair"] or ())
     assert doctor.examine(doctor.Facts(status=told))["disks"] == ()
 
 

@@ -198,10 +198,7 @@ def _findings(status: Mapping[str, Any], seen: overview.Overview | None) -> tupl
 def _headline(status: Mapping[str, Any], nodes: Sequence[Node]) -> tuple[str, str]:
     if not status:
         return "bad", "Nothing is known: the watchdog on T440 does not answer"
-    situation = text(status.get("situation"))
-    holding = _object(_object(status.get("nodes")).get(str(status.get("holder"))))
-    if situation == "missed" and holding.get("heard_seconds_ago") is None:
-        situation = "starting"  # it has not had the time to answer
+    situation = text(overview.situation(status))
     tone, words = _HEADLINES.get(situation, ("note", situation.replace("_", " ").capitalize()))
     busy = next((node.name for node in nodes if node.busy in ("grant", "sync")), "")
     holder = text(status.get("holder") or "nobody")
