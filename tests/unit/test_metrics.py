@@ -13,7 +13,7 @@ import pytest
 from dualjoe import metrics
 from dualjoe_jobs import status as node_status
 from dualjoe_jobs.job import JobFailed
-from web_site import STATES, Witness, probe
+from web_site import BOOT, STATES, Witness, probe
 
 ROOT = Path(__file__).resolve().parents[2]
 MONITORING = ROOT / "docs/monitoring"
@@ -94,6 +94,8 @@ def test_a_failed_job_is_told() -> None:
         {"jobs": {"drill": 5}},
         {"memory": 7, "gateway": "ready", "lease_left": "long", "epoch": True},
         {"stamp": None},
+        {"memory": {"age_seconds": 10**400}, "epoch": 10**400, "lease_left": 10**400},
+        {"jobs": {"backup": {"result": "ok", "boot": {"id": BOOT["pc-b"], "captured_seconds": 10**400}}}},
     ],
 )
 def test_a_hostile_node_breaks_nothing(tmp_path: Path, hostile: dict[str, Any]) -> None:

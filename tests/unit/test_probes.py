@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import pytest
 from dualjoe import metrics, overview, probes, wire
 from web_site import Witness, healthy, probe
 
-ODD: list[Any] = ["x", -1, 7, True, 1e308, float("inf"), [], [7], {}, {"state": 7}, {"a": []}]
+ODD: list[Any] = ["x", -1, 7, True, 1e308, 10**400, float("inf"), [], [7], {}, {"state": 7}, {"a": []}]
 
 
 def test_a_guard_s_own_answer_is_good() -> None:
@@ -46,6 +46,7 @@ def test_what_it_needs_may_not(needed: str) -> None:
         ("promise_left", float("inf")),
         ("paused_left", float("nan")),
         ("lease_left", []),
+        ("lease_left", 10**400),
         ("jobs", []),
         ("jobs", {"backup": {"skipped_in_a_row": "many"}}),
         ("gateway", "ready"),
@@ -93,21 +94,32 @@ async def test_a_node_that_tells_nonsense_counts_as_silent(tmp_path: Path, odd: 
     witness.close()
 
 
-@pytest.mark.parametrize("odd", ODD, ids=repr)
+def with_each_part(told: Mapping[str, Any], odd: Any) -> Iterator[dict[str, Any]]:
+    """The same with ``odd`` in the place of one part after the other, but for what says whose it is."""
+    for name, part in told.items():
+        if name not in ("node", "boot_id", "stamp", "id"):
+            yield {**told, name: odd}
+            if isinstance(part, dict):
+                yield from ({**told, name: inner} for inner in with_each_part(part, odd))
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: repr(odd)[:20])
 def test_what_passes_ends_nothing(tmp_path: Path, odd: Any) -> None:
-    """Whatever a field holds: either the answer is refused, or T440 can decide, alert and tell with it."""
+    """Whatever a part holds: either the answer is refused, or T440 can decide, alert, sample and tell with it; and of
+    what it cannot show it says so."""
     witness = Witness(tmp_path)
     healthy(witness)
     good = dict(witness.watchdog.sightings["pc-b"].probe)
     refused = 0
-    for field in [name for name in good if name not in ("node", "boot_id", "stamp")]:
-        told = {**good, field: odd}
+    for told in with_each_part(good, odd):
         if probes.mistake(told):
             refused += 1
             continue
         witness.watchdog.sightings["pc-b"] = replace(witness.watchdog.sightings["pc-b"], probe=told)
         witness.decide()
+        witness.history.add(witness.watchdog.nodes())
         metrics.of_pair(witness.watchdog.status())
-        overview.of(witness.watchdog.status())
+        seen = overview.of(witness.watchdog.status())
+        assert seen.level != overview.OK or "why" not in seen.machines[1].facts
     witness.close()
     assert refused

@@ -98,7 +98,7 @@ def _exact_age(told: Mapping[str, Any], what: str, probe: Mapping[str, Any]) -> 
         now = wire.Stamp.parse(str(probe.get("stamp")))
         boot = told["boot"]
         return now.nanoseconds / 1e9 - float(boot[f"{what}_seconds"]) if boot["id"] == now.boot_id else None
-    except (wire.Refused, KeyError, TypeError, ValueError):  # no run has noted it
+    except (wire.Refused, KeyError, TypeError, ValueError, OverflowError):  # no run has noted it
         return None
 
 

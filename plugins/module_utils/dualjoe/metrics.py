@@ -125,7 +125,8 @@ def _object(value: object) -> Mapping[str, Any]:
 
 def _number(value: object) -> float:
     """What was told, if it is a number; NaN otherwise."""
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
+    good = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e18
+    return float(value) if good else math.nan  # type: ignore[arg-type]
 
 
 def _moment(value: object) -> float:

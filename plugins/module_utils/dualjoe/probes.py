@@ -5,7 +5,6 @@ A node may be ill or in wrong hands: whatever it tells, T440 goes on watching, a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
@@ -47,7 +46,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and abs(value) < 1e12
+    return type(value) in (int, float) and bool(abs(value) < 1e12)  # neither NaN nor endless is
 
 
 def _is_object(value: Any) -> bool:
