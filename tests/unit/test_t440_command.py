@@ -207,6 +207,7 @@ def test_a_pause_takes_only_a_real_length(said: str, capsys: pytest.CaptureFixtu
         ["status", "--no-such-option"],
         ["declare-off"],
         ["timeline", "--since", "yesterday"],
+        ["timeline", "--since", "9999-12-31T23:59:59-12:00"],
         ["timeline", "--limit", "many"],
         ["observe", "maybe"],
     ],

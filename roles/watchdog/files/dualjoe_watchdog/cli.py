@@ -68,7 +68,7 @@ class Moment(Duration):
     name = "moment"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        with suppress(ValueError):
+        with suppress(ValueError, OverflowError):
             return datetime.fromisoformat(value).astimezone(timezone.utc).isoformat()
         ago = super().convert(value, param, ctx)
         return (datetime.now(timezone.utc) - timedelta(seconds=ago)).isoformat()
