@@ -31,6 +31,7 @@ echo "$OPENCLAW_STATE_DIR" >> "{calls}"
 config=$(cat "$OPENCLAW_CONFIG_PATH") || exit 65
 case "$config" in
 *hang*) exec sleep 60 ;;
+*busy*) [ "$(wc -l < "{calls}")" -gt 2 ] || exec sleep 60 ;;
 *crash*) echo 'Error: cannot find module' >&2; exit 3 ;;
 *unknown*)
     echo '{{"valid": false, "issues": [{{"path": "gateway", "message": "Unrecognized key: unknown, with {bot}"}}]}}'
@@ -244,11 +245,21 @@ def test_openclaw_that_gives_no_answer_is_told_and_asked_rarely(
         assert a.check() == job.FAILED
     assert "could not be checked" in a.told()
     assert said in a.told()
-    assert (len(a.versions()), a.asked()) == (1, 2)
+    assert (len(a.versions()), a.asked()) == (1, 3)
     assert a.read() == text(note=word), "nobody rolls back because of that"
-    monkeypatch.setattr(config_guard, "_ASK_AGAIN_SECONDS", 0.0)
+    said_at = json.loads((a.root / "asked.json").read_text())
+    later = max(one["at"] for one in said_at.values()) + config_guard._ASK_AGAIN_SECONDS
+    monkeypatch.setattr("dualjoe_jobs.config_guard.time.time", lambda: later)
     a.check()
-    assert a.asked() == 3
+    assert a.asked() == 4
+
+
+def test_a_machine_that_is_busy_while_the_gateway_starts_is_no_alert(a: Guarded) -> None:
+    a.configure(validate_seconds=1)
+    a.check()
+    a.write(text(note="busy"))
+    assert a.check() == job.DONE
+    assert (a.told(), len(a.versions()), a.asked()) == ("", 2, 3)
 
 
 def test_an_openclaw_that_is_not_there(a: Guarded) -> None:

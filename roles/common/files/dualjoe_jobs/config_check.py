@@ -32,8 +32,9 @@ def check(guard: ConfigGuard, accept_losses: bool = False) -> Outcome:
     content = guard.read()
     verdict = guard.judge(content, accept_losses)
     if not verdict.good:
-        time.sleep(_AGAIN_SECONDS)  # it may have been in the midst of being written
-        if (again := guard.read()) != content:
+        # It may have been in the midst of being written; or the gateway starts, and openclaw had no time for an answer.
+        time.sleep(_AGAIN_SECONDS)
+        if (again := guard.read()) != content or not verdict.sure:
             content, verdict = again, guard.judge(again, accept_losses)
     if verdict.good and content is not None:
         version = guard.keep_good(content).name

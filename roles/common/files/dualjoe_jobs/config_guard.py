@@ -38,7 +38,7 @@ _MOST_CHARACTERS = 300
 _END_CHARACTERS = 40
 _REPLACED = 10  # configurations that were put aside
 _REMEMBERED = 50  # contents that the command was asked about
-_ASK_AGAIN_SECONDS = 900.0  # after it has given no answer
+_ASK_AGAIN_SECONDS = 900.0  # after it has given no answer twice
 _LOCK_SECONDS = 10.0
 _NEW = ".dualjoe-new"
 _ENV_LINE = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*[=:]\s*\S", re.MULTILINE)
@@ -171,14 +171,16 @@ class ConfigGuard:
             return Verdict(tuple(map(str, findings)))
         asked = f"{_sum(content, included.contents)}:{_stamp(self.executable)}"
         before = self._remembered().get(asked)
-        if before and (before["sure"] or not ask or time.time() - before["at"] < _ASK_AGAIN_SECONDS):
+        tries = before["tries"] if before else 0
+        if before and (before["sure"] or not ask or (tries > 1 and time.time() - before["at"] < _ASK_AGAIN_SECONDS)):
             return Verdict(tuple(before["reasons"]), before["sure"])
         if not ask:
             return Verdict(())
         verdict = self._ask(content)
         with self._locked():
             known = {key: one for key, one in self._remembered().items() if key != asked}
-            known[asked] = {"reasons": verdict.reasons, "sure": verdict.sure, "at": time.time()}
+            told = {"reasons": verdict.reasons, "sure": verdict.sure, "at": time.time(), "tries": tries + 1}
+            known[asked] = told
             write_json(self.root / "asked.json", dict(list(known.items())[-_REMEMBERED:]), mode=0o600)
         return verdict
 
@@ -193,7 +195,7 @@ class ConfigGuard:
     def _remembered(self) -> dict[str, Any]:
         try:
             known = json.loads((self.root / "asked.json").read_text("utf-8"))
-            return {key: one for key, one in known.items() if {"reasons", "sure", "at"} <= one.keys()}
+            return {key: one for key, one in known.items() if {"reasons", "sure", "at", "tries"} <= one.keys()}
         except (OSError, ValueError, AttributeError):  # then it is asked once more
             return {}
 
