@@ -15,6 +15,7 @@ import pytest
 from dualjoe import job_results
 from dualjoe_jobs import backup_drill, docker_socket, drill_scratch, job
 from dualjoe_jobs.backup_drill import drill
+from dualjoe_jobs.drill_scratch import Scratch
 from dualjoe_jobs.job import JobFailed
 from dualjoe_jobs.restore_box import Box
 from restore_site import SNAPSHOT, T440, Site, t440
@@ -259,6 +260,42 @@ def test_a_scratch_container_that_fills_the_disk_is_ended(pair: T440, monkeypatc
     code, _, details = run(pair)
     assert code == job.FAILED
     assert {detail["why"] for detail in details} == {f"the disk of {pair.docker.root} is nearly full"}
+    assert nothing_is_left(pair)
+
+
+def test_a_scratch_container_that_did_not_run_yet_when_the_disk_was_full_is_ended_too(
+    pair: T440, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = threading.Event()
+    docker, start = Scratch._docker, Box.start
+
+    def nearly_full(disk: Path) -> None:
+        raise JobFailed(f"the disk of {disk} is nearly full")
+
+    def tried(scratch: Scratch, *argv: str) -> str:
+        try:
+            return docker(scratch, *argv)
+        finally:
+            if argv[0] == "kill":
+                killed.set()
+
+    def start_late(box: Box) -> None:
+        assert killed.wait(20)
+        start(box)
+
+    def write_on(box: Box, *_: Any) -> list[str]:
+        until = time.monotonic() + 5
+        while box.is_running() and time.monotonic() < until:
+            pass
+        assert not box.is_running()
+        raise JobFailed("the container is not running")
+
+    monkeypatch.setattr(drill_scratch, "check_reserve", nearly_full)
+    monkeypatch.setattr(drill_scratch, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(Scratch, "_docker", tried)
+    monkeypatch.setattr(Box, "start", start_late)
+    monkeypatch.setattr(backup_drill, "bring_back", write_on)
+    assert run(pair)[0] == job.FAILED
     assert nothing_is_left(pair)
 
 

@@ -87,12 +87,12 @@ class Scratch:
         full: list[JobFailed] = []
 
         def look() -> None:
-            while not full and not over.wait(_LOOK_SECONDS):
+            while not over.wait(_LOOK_SECONDS):
                 try:
                     check_reserve(disk)
                 except JobFailed as error:
                     full.append(error)
-                    with suppress(JobFailed):  # it does not run
+                    with suppress(JobFailed):  # it does not run, and may be started yet
                         self._docker("kill", scratch)
 
         watch = threading.Thread(target=look, daemon=True)
