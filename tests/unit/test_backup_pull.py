@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
@@ -23,6 +24,7 @@ from dualjoe.retention import Policy
 from dualjoe.snapshot_check import check
 from dualjoe_jobs import backup, backup_pull, cli
 from dualjoe_jobs import job as jobs
+from dualjoe_jobs import source as sources
 from dualjoe_jobs.backup_pull import Pull
 from dualjoe_jobs.backup_settings import Settings
 from dualjoe_jobs.job import JobFailed
@@ -93,6 +95,33 @@ def test_an_export_that_the_other_node_has_made_anew_meanwhile_is_fetched(
     assert pair.read("db/dump") == ("new!" if call < 3 else "old")
     assert not list(check(pair.snapshot(0)))
     assert pair.calls.read_text().split().count("export") == 1
+
+
+def test_an_export_that_takes_the_other_node_minutes_is_waited_for(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """T440 lets nobody read meanwhile, and is silent."""
+    monkeypatch.setattr(sources, "_SILENCE_SECONDS", 1)
+    locked = tmp_path / "locked"
+    pair.answer(before_rsync=f"while [ -e {locked} ]; do sleep 0.1; done", listed=pair.export / "snapshot.json")
+    pair.fill(0, web={"notes": "old"})
+    receive, calls = Source.receive, iter(range(60))
+
+    def made() -> None:
+        pair.fill(1, web={"notes": "new"})
+        locked.unlink()
+
+    def locked_out(source: Source, *what: Any, **more: Any) -> None:
+        call = next(calls)
+        if call == 0:
+            locked.touch()
+        elif call == 1:
+            threading.Timer(2, made).start()
+        receive(source, *what, **more)
+
+    monkeypatch.setattr(Source, "receive", locked_out)
+    outcome = pair.pull()
+    assert (outcome.result, outcome.captured_at, pair.read("web/notes")) == ("ok", AT.format(1), "new")
 
 
 def test_exports_that_change_without_end_end_the_run(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:

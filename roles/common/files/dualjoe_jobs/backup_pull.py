@@ -24,6 +24,7 @@ from dualjoe.snapshots import CATALOG, DATA, SNAPSHOT, Part, Snapshot, SnapshotE
 
 from .copies import Copies
 from .durable import write_json
+from .export import LOCK_SECONDS
 from .job import JobFailed
 from .source import Source
 
@@ -129,7 +130,10 @@ class Pull:
         if listed:
             (self.stage / SNAPSHOT).write_bytes(listed)
         else:
-            self.source.receive([SNAPSHOT], self.stage, options=[f"--max-size={_TOLD_BYTES}"])
+            # T440 is silent while the other node has an export made.
+            self.source.receive(
+                [SNAPSHOT], self.stage, options=[f"--max-size={_TOLD_BYTES}", f"--timeout={LOCK_SECONDS}"]
+            )
         with (self.stage / SNAPSHOT).open("rb") as file:
             told = file.read(_TOLD_BYTES + 1)  # more may have come than was told
         if len(told) > _TOLD_BYTES:

@@ -20,7 +20,7 @@ from dualjoe import wire
 from . import locks
 from .job import JobFailed
 
-_LOCK_SECONDS = 900.0
+LOCK_SECONDS = 900  # so long one waits for the other
 _LEFTOVER = ".export-"
 _NOTHING: Mapping[str, Callable[[], int]] = {}
 
@@ -29,7 +29,7 @@ class ExportFailed(JobFailed):
     """Nothing new was exported; the message says why, and what to look at."""
 
 
-def lock(folder: Path, how: int, seconds: float = _LOCK_SECONDS) -> int:
+def lock(folder: Path, how: int, seconds: float = LOCK_SECONDS) -> int:
     """Take a lock on ``folder``. Returns the descriptor that holds it. Raises ExportFailed when it cannot be had."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     if not locks.take(descriptor, how, seconds):
@@ -45,7 +45,7 @@ def serve(
     command: str,
     export: Path,
     prepare: Work,
-    lock_seconds: float = _LOCK_SECONDS,
+    lock_seconds: float = LOCK_SECONDS,
     others: Mapping[str, Work] = _NOTHING,
 ) -> int:
     """Do what the other side asked for. Returns an exit code; for rsync it does not return.
