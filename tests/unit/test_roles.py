@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -151,3 +154,36 @@ def test_templates_say_that_ansible_manages_them(role: Path) -> None:
         lines = text.splitlines()
         first = lines[1] if lines[0].startswith("#!") else lines[0]
         assert first.startswith("{{ ansible_managed | comment"), template.relative_to(ROOT)
+
+
+def test_the_machines_take_up_a_new_library_one_after_the_other(tmp_path: Path) -> None:
+    """A watchdog and both guards that are away together leave a short lease with nobody to renew it."""
+    (tmp_path / "systemctl").write_text(f"#!/bin/sh\nmkdir {tmp_path}/away && sleep 1 && rmdir {tmp_path}/away\n")
+    (tmp_path / "systemctl").chmod(0o755)
+    play = {
+        "hosts": "all",
+        "gather_facts": False,
+        "tasks": [
+            {
+                "name": "A new library",
+                "ansible.builtin.debug": {"msg": "new"},
+                "changed_when": True,
+                "notify": "Have the new library used",
+            }
+        ],
+        "handlers": load(ROOT / "roles/common/handlers/main.yml"),
+    }
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    hosts = dict.fromkeys(("t440", "pc-a", "pc-b"), local)
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
+    done = subprocess.run(
+        [f"{sys.prefix}/bin/ansible-playbook", "-i", tmp_path / "hosts.yml", tmp_path / "play.yml"],
+        cwd=ROOT,
+        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("RUNNING HANDLER") == 1

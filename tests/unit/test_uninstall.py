@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -15,6 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LISTS = load(ROOT / "playbooks/vars/installed.yml")
+PLAYS = load(ROOT / "playbooks/uninstall.yml")
+SYSTEMCTL = """#!/bin/sh
+case "$1" in
+  is-active) cat "$STATES/$HERE" ;;
+  stop) echo inactive > "$STATES/$HERE" ;;
+esac
+"""
 STATE = PurePosixPath("/var/lib/dualjoe")
 PLACES = ("dest", "path", "creates")
 # Places that a variable gives, and whose they are.
@@ -126,3 +136,69 @@ def test_the_lists_are_used() -> None:
     text = (ROOT / "playbooks/uninstall.yml").read_text(encoding="utf-8")
     assert {name for name in LISTS if name != "installed_stays"} <= set(re.findall(r"\binstalled_\w+", text))
     assert yaml.safe_load(text)
+
+
+class Nodes:
+    """Two nodes with a gateway each: the playbook chooses where Joe goes on, and stops the others."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "bin").mkdir()
+        (folder / "bin/systemctl").write_text(SYSTEMCTL)
+        (folder / "bin/systemctl").chmod(0o755)
+        (folder / "states").mkdir()
+        plays = [
+            play for play in PLAYS if play["name"] in ("See that it is meant", "Stop the guards, and Joe with them")
+        ]
+        for play in plays:
+            play["tasks"] = [task for task in play["tasks"] if "ansible.builtin.include_tasks" not in task]
+            play["environment"] = {
+                "PATH": f"{folder}/bin:/usr/bin:/bin",
+                "STATES": f"{folder}/states",
+                "HERE": "{{ inventory_hostname }}",
+            }
+        (folder / "plays.yml").write_text(yaml.safe_dump(plays))
+        nodes = {"children": {"primary": {"hosts": {"pc-a": None}}, "standby": {"hosts": {"pc-b": None}}}}
+        local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+        pair = {"children": {"nodes": nodes}, "vars": local}
+        (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": {"pair": pair}}}))
+
+    def run(self, states: dict[str, str], *more: str) -> tuple[bool, str, dict[str, str]]:
+        """Did it go well, what did it say, and how are the gateways then?"""
+        for node, state in states.items():
+            (self.folder / "states" / node).write_text(state)
+        command = [Path(sys.executable).parent / "ansible-playbook", "-i", self.folder / "hosts.yml", *more]
+        done = subprocess.run(
+            [*command, "-e", "uninstall=yes", self.folder / "plays.yml"],
+            cwd=ROOT,
+            env=os.environ | {"ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml", "COLUMNS": "200"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        after = {node: (self.folder / "states" / node).read_text().strip() for node in states}
+        return done.returncode == 0, " ".join((done.stdout + done.stderr).split()), after
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Nodes:
+    return Nodes(tmp_path)
+
+
+def test_where_joe_serves_nowhere_it_is_not_guessed_where_he_goes_on(nodes: Nodes) -> None:
+    well, said, _ = nodes.run({"pc-a": "inactive", "pc-b": "inactive"})
+    assert not well
+    assert "-e gateway=NODE with the one of pc-a, pc-b where he served last" in said
+
+
+def test_a_plain_gateway_that_runs_already_goes_on(nodes: Nodes) -> None:
+    """After a run that was cut off no guard stops it."""
+    well, said, after = nodes.run({"pc-a": "inactive", "pc-b": "active"})
+    assert well, said
+    assert after == {"pc-a": "inactive", "pc-b": "active"}
+
+
+def test_a_gateway_that_is_not_to_go_on_is_stopped(nodes: Nodes) -> None:
+    states = {"pc-a": "active", "pc-b": "inactive"}
+    assert nodes.run(states, "-e", "gateway=pc-b")[::2] == (True, {"pc-a": "inactive", "pc-b": "inactive"})
+    assert nodes.run(states, "-e", "gateway=none")[::2] == (True, {"pc-a": "inactive", "pc-b": "inactive"})

@@ -1,0 +1,69 @@
+"""Joe is moved where he runs since before his secrets were written, whoever wrote them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from test_roles import ROOT, flatten, load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PLAYS = load(ROOT / "playbooks/rotate.yml")
+WRITTEN = 1_795_665_650  # 2026-11-26 04:00:50 UTC
+OURS = (
+    "Look since when they are there",
+    "Ask since when Joe runs here",
+    "Note whether he runs with older ones",
+    "Have Joe start with the new secrets",
+)
+
+
+def tasks_of(name: str) -> list[dict[str, Any]]:
+    play = next(play for play in PLAYS if play["name"] == name)
+    return [task for task in flatten(play["tasks"]) if task["name"] in OURS]
+
+
+# What systemd says of the gateway on a node; does Joe run there with older secrets?
+NODES = {
+    "a-second-before": ("ActiveState=active\nActiveEnterTimestamp=Thu 2026-11-26 04:00:49 UTC", True),
+    "a-day-before": ("ActiveState=active\nActiveEnterTimestamp=Wed 2026-11-25 23:00:00 UTC", True),
+    "after": ("ActiveState=active\nActiveEnterTimestamp=Thu 2026-11-26 04:00:51 UTC", False),
+    "passive": ("ActiveState=inactive\nActiveEnterTimestamp=Wed 2026-11-25 23:00:00 UTC", False),
+    "never": ("ActiveState=inactive\nActiveEnterTimestamp=", False),
+}
+
+
+def test_joe_is_moved_where_he_runs_with_older_secrets(tmp_path: Path) -> None:
+    secrets = tmp_path / "gateway.env"
+    secrets.touch()
+    os.utime(secrets, (WRITTEN, WRITTEN))
+    (tmp_path / "systemctl").write_text('#!/bin/sh\necho "$SAYS"\n')
+    (tmp_path / "systemctl").chmod(0o755)
+    look, ask, note = tasks_of("Write the tokens of the gateway")
+    (move,) = tasks_of("Write the tokens of the watchdog, and have Joe start anew")
+    look["ansible.builtin.stat"] = {"path": str(secrets)}
+    ask["environment"] = {**ask["environment"], "SAYS": "{{ says }}"}
+    tell = {"name": "Tell", "ansible.builtin.debug": {"msg": "{{ inventory_hostname }} older: {{ _rotate_older }}."}}
+    moves = {"name": "Move", "ansible.builtin.debug": {"msg": "JOE IS MOVED"}, "when": move["when"]}
+    play = {"hosts": "nodes", "gather_facts": False, "tasks": [look, ask, note, tell, moves]}
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    hosts = {name: {"says": says} for name, (says, _) in NODES.items()}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"nodes": {"hosts": hosts, "vars": local}}))
+    done = subprocess.run(
+        [f"{sys.prefix}/bin/ansible-playbook", "-i", tmp_path / "hosts.yml", tmp_path / "play.yml"],
+        cwd=ROOT,
+        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name, (_, older) in NODES.items():
+        assert f"{name} older: {older}." in done.stdout
+    assert "JOE IS MOVED" in done.stdout
