@@ -167,9 +167,9 @@ class Nodes:
         """Did it go well, what did it say, and how are the gateways then?"""
         for node, state in states.items():
             (self.folder / "states" / node).write_text(state)
-        command = [Path(sys.executable).parent / "ansible-playbook", "-i", self.folder / "hosts.yml", *more]
+        command = [f"{sys.prefix}/bin/ansible-playbook", "-i", str(self.folder / "hosts.yml"), *more]
         done = subprocess.run(
-            [*command, "-e", "uninstall=yes", self.folder / "plays.yml"],
+            [*command, "-e", "uninstall=yes", str(self.folder / "plays.yml")],
             cwd=ROOT,
             env=os.environ | {"ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml", "COLUMNS": "200"},
             capture_output=True,
