@@ -241,6 +241,23 @@ async def test_a_new_channel_gets_what_comes_and_not_what_was(tmp_path: Path) ->
     assert two.texts[1:] == ["[joe] sun"]
 
 
+async def test_after_a_full_disk_no_number_is_given_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A channel takes for sent what is not newer than the last one that it took."""
+
+    def full(*_what: Any) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    wire = Wire()
+    async with running(tmp_path, wire) as box:
+        monkeypatch.setattr(box._store, "add_alert", full)
+        box.put(FIRE)
+        await until(lambda: box.waiting == 0)
+    async with running(tmp_path, wire) as box:
+        box.put(RAIN)
+        await until(lambda: box.waiting == 0)
+    assert wire.texts == ["[joe] fire", "[joe] rain"]
+
+
 async def test_without_a_channel_alerts_are_only_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with running(tmp_path) as box:
         assert await box.missing(box.put(FIRE), 5) == []

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from dualjoe import metrics, overview, probes, wire
+from dualjoe.pair import Action
+from dualjoe_watchdog.coordinator import Move
 from web_site import Witness, healthy, probe
 
-ODD: list[Any] = ["x", -1, 7, True, 1e308, 10**400, float("inf"), [], [7], {}, {"state": 7}, {"a": []}]
+ODD: list[Any] = [None, "x", -1, 7, True, 1e308, 10**400, float("inf"), [], [7], {}, {"state": 7}, {"a": []}]
 
 
 def test_a_guard_s_own_answer_is_good() -> None:
@@ -91,6 +93,39 @@ async def test_a_node_that_tells_nonsense_counts_as_silent(tmp_path: Path, odd: 
     guard.told = probe("pc-b", 1.8e9, active=False)
     assert await w._probe("pc-b") is not None
     assert "pc-b" not in w.silences
+    witness.close()
+
+
+HALF = "a name that is no UTF-8: \udcff"  # a job may tell of such a file
+
+
+@pytest.mark.parametrize("job", [{"result": "failed", "message": HALF}, {"warnings": {HALF: HALF}}], ids=list)
+def test_whatever_a_job_tells_of_it_is_decided_alerted_and_stored(tmp_path: Path, job: dict[str, Any]) -> None:
+    witness = Witness(tmp_path)
+    healthy(witness)
+    w = witness.watchdog
+    told = {**w.sightings["pc-b"].probe, "jobs": {"backup": job}}
+    assert probes.mistake(told) == ""
+    w.sightings["pc-b"] = replace(w.sightings["pc-b"], probe=told)
+    witness.decide()
+    standing = w.status()["standing"]
+    assert any(HALF in text for text in standing.values())
+    assert len(w.store.told()) == len(standing)
+    w._tell("not_ready", HALF, "pc-b")
+    assert w.store.events(1)[0]["reason"] == "a name that is no UTF-8: ?"
+    witness.close()
+
+
+@pytest.mark.parametrize("odd", [None, [], {"age_seconds": "old"}, {"age_seconds": [7]}], ids=repr)
+async def test_a_move_goes_on_whatever_the_node_tells_of_its_memory(
+    tmp_path: Path, odd: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    witness = Witness(tmp_path)
+    healthy(witness)
+    w = witness.watchdog
+    w._move = Move("failover", "why", "pc-a", 1.0, 1.0)
+    w._granted(Action("grant", "pc-b", 7), wire.ok(epoch=7, memory=odd), 1.0)
+    assert "His memory is of unknown age" in caplog.text
     witness.close()
 
 

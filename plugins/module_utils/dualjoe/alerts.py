@@ -182,7 +182,7 @@ def _of_node(sighting: Sighting) -> dict[str, str]:
 def _of_jobs(sighting: Sighting, expected: Sequence[freshness.Job], wall: float) -> dict[str, str]:
     """What the jobs of a machine have failed at, have not done, and warn of."""
     found = {}
-    for name, job in sorted(sighting.probe.get("jobs", {}).items()):
+    for name, job in sorted((sighting.probe.get("jobs") or {}).items()):
         if not isinstance(job, dict):
             continue
         if job.get("result") in ("failed", "unreadable"):

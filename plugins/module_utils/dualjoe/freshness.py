@@ -44,7 +44,7 @@ def overdue(jobs: Sequence[Job], sighting: Sighting, wall: float) -> dict[str, s
         told = _told(job.name, sighting.probe)
         limit = INTERVALS * job.interval + SLACK_SECONDS
         ran, captured = (_age(told, what, sighting, wall, limit) for what in ("finished", "captured"))
-        skipped = told.get("skipped_in_a_row", 0)
+        skipped = told.get("skipped_in_a_row") or 0
         if ran > limit:
             found[f"late {node} {job.name}"] = (
                 f"Job {job.name} on {node} has ended no run for {in_words(ran)}, and should every"

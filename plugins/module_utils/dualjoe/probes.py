@@ -22,6 +22,12 @@ def mistake(probe: Mapping[str, Any]) -> str:
     return "" if not found else "its guard tells what makes no sense: " + "; ".join(found)
 
 
+def memory_age(told: Mapping[str, Any]) -> float | None:
+    """How old the memory of a node is by its own word, in seconds; None where that is no number."""
+    age: Any = _object(told.get("memory")).get("age_seconds")
+    return float(age) if _is_number(age) else None
+
+
 def _checks(probe: Mapping[str, Any]) -> Iterator[tuple[str, Any, Check]]:
     """Each part that T440 reads: its name, what was told, and what it must be."""
     for name, good in _FORMS.items():

@@ -379,7 +379,7 @@ class Coordinator:
             "last_heard_at": _utc(move.heard - now),
             "confirmed_at": _utc(move.began - now),
             "published": reply.get("published"),
-            "memory_age_seconds": reply.get("memory", {}).get("age_seconds"),
+            "memory_age_seconds": probes.memory_age(reply),
         }
         kind = move.kind if action.node != move.origin else "start"
         self._tell(kind, move.reason, action.node, data)

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dualjoe import freshness
+from dualjoe import freshness, probes
 
 log = logging.getLogger("dualjoe-watchdog")
 
@@ -111,8 +111,7 @@ def _sample(node: Mapping[str, Any]) -> tuple[bool, float | None, float | None, 
         return False, None, None, None
     probe = node["probe"]
     active = probe.get("role") == "active"
-    memory = probe.get("memory")
-    age = memory.get("age_seconds") if isinstance(memory, dict) and not active else None
+    age = None if active else probes.memory_age(probe)
     return active, _seconds(age), _seconds(freshness.captured_age("backup", probe)), _seconds(node["check_seconds"])
 
 

@@ -61,6 +61,11 @@ def _seconds(moment: str) -> float:
     return datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp()
 
 
+def _storable(text: str) -> str:
+    """Halves of characters, as in the name of a file that is not UTF-8, are what SQLite does not take."""
+    return text.encode(errors="replace").decode()
+
+
 class Store:
     """One SQLite file; every write is on disk when the call returns (synchronous = EXTRA)."""
 
@@ -108,7 +113,7 @@ class Store:
     def add_event(self, kind: str, reason: str, node: str | None, epoch: int | None, data: dict[str, Any]) -> None:
         self._db.execute(
             "INSERT INTO events (at, kind, node, epoch, reason, data) VALUES (?, ?, ?, ?, ?, ?)",
-            (utc_now(), kind, node, epoch, reason, json.dumps(data)),
+            (utc_now(), kind, node, epoch, _storable(reason), json.dumps(data)),
         )
 
     def events(
@@ -150,7 +155,7 @@ class Store:
         """Keep an alert; ``at``: the wall clock, in seconds."""
         self._db.execute(
             "INSERT INTO alerts VALUES (?, ?, ?, ?, ?, ?)",
-            (number, utc(at), notice.text, notice.urgent, notice.key, notice.phase),
+            (number, utc(at), _storable(notice.text), notice.urgent, _storable(notice.key), notice.phase),
         )
 
     def alerts(self, after: int) -> list[tuple[int, Notice, float]]:
@@ -178,12 +183,13 @@ class Store:
         with self._db:
             self._db.execute("BEGIN")
             self._db.execute("DELETE FROM told")
-            rows = [(key, text, utc(at)) for key, (text, at) in told.items()]
+            rows = [(_storable(key), _storable(text), utc(at)) for key, (text, at) in told.items()]
             self._db.executemany("INSERT INTO told VALUES (?, ?, ?)", rows)
 
     def last_alert(self) -> int:
-        """The number of the newest one; 0 where there was none."""
-        return int(self._db.execute("SELECT coalesce(max(number), 0) FROM alerts").fetchone()[0])
+        """The number of the newest one; 0 where there was none. A full disk may have kept only that it was taken."""
+        numbers = "SELECT number FROM alerts UNION ALL SELECT taken FROM channels"
+        return int(self._db.execute(f"SELECT coalesce(max(number), 0) FROM ({numbers})").fetchone()[0])  # noqa: S608
 
     def keep_channels(self, names: Sequence[str]) -> None:
         """Forget all other channels; a new one takes the alerts that come from now on."""
