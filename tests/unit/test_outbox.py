@@ -322,7 +322,10 @@ def test_why_telegram_refuses_is_told_without_the_token(
         b"HTTP/1.1 500 Oh\r\nContent-Length: 900\r\n\r\n{",
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]",
         b'HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n{"ok": null}',
+        b"HTTP/1.1 200 OK\r\nContent-Length: 65000\r\n\r\n" + b"[" * 65000,
+        b'HTTP/1.1 429 Oh\r\n\r\n{"parameters": {"retry_after": 1' + b"0" * 400 + b"}}",
     ],
+    ids=lambda answer: answer[:60],
 )
 def test_whatever_answers_in_telegram_s_place_it_is_only_not_sent(tmp_path: Path, answer: bytes) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
@@ -341,6 +344,27 @@ def test_whatever_answers_in_telegram_s_place_it_is_only_not_sent(tmp_path: Path
     server.join(10)
     listener.close()
     assert TOKEN not in str(caught.value)
+
+
+def test_an_answer_that_never_ends_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telegram, "TIMEOUT_SECONDS", 1.0)
+    listener = socket.create_server(("127.0.0.1", 0))
+    gone = threading.Event()
+
+    def drip() -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            while not gone.wait(0.02):
+                connection.sendall(b"x")
+        gone.set()
+
+    threading.Thread(target=drip, daemon=True).start()
+    (tmp_path / "token").write_text(TOKEN)
+    with pytest.raises(NotSent, match="it did not end within 1 s"):
+        telegram.send(telegram.Chat(f"http://127.0.0.1:{listener.getsockname()[1]}", tmp_path / "token", "1"), "fire")
+    listener.close()
+    assert gone.wait(10), "the process that sends it is gone as well"
 
 
 # The store

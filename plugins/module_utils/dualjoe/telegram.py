@@ -1,15 +1,21 @@
-"""One message to a Telegram chat. Standard library only: nodes send alerts too."""
+"""One message to a Telegram chat. Standard library only: nodes send alerts too.
+
+It is sent by a process of its own, which runs this file and can be ended: whoever answers in Telegram's place, byte by
+byte or with what no reader can bear, does no harm to the watch.
+"""
 
 from __future__ import annotations
 
 import http.client
 import json
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-TIMEOUT_SECONDS = 20.0
+TIMEOUT_SECONDS = 20.0  # a message must be sent by then
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,33 @@ class NotSent(Exception):
 
 
 def send(chat: Chat, text: str) -> None:
-    """Send one message; blocks for at most TIMEOUT_SECONDS at each step. Raises NotSent."""
+    """Send one message; blocks for at most TIMEOUT_SECONDS. Raises NotSent."""
+    asked = json.dumps([chat.api_base, str(chat.token_file), chat.chat_id, text]).encode()
+    command = (sys.executable, "-I", __file__)
+    try:
+        done = subprocess.run(command, input=asked, capture_output=True, timeout=TIMEOUT_SECONDS, check=False)
+        why, pause = json.loads(done.stdout)
+    except subprocess.TimeoutExpired:
+        raise NotSent(f"it did not end within {TIMEOUT_SECONDS:g} s") from None
+    except OSError as error:
+        raise NotSent(f"the process that sends it cannot be run: {error.strerror}") from None
+    except ValueError:  # it ended without a word
+        raise NotSent("the process that sends it failed, as at an answer that no reader can bear") from None
+    if why:
+        raise NotSent(why, pause)
+
+
+def _main() -> None:
+    api_base, token_file, chat_id, text = json.load(sys.stdin)
+    try:
+        _send(Chat(api_base, Path(token_file), chat_id), text)
+        told = ["", 0.0]
+    except NotSent as refusal:
+        told = [str(refusal), refusal.retry_after]
+    json.dump(told, sys.stdout)
+
+
+def _send(chat: Chat, text: str) -> None:
     try:
         token = chat.token_file.read_text(encoding="utf-8").strip()
         request = urllib.request.Request(  # noqa: S310 - the settings take http and https only
@@ -59,3 +91,7 @@ def _refusal(error: urllib.error.HTTPError) -> tuple[str, float]:
         return why, min(max(float(told.get("parameters", {}).get("retry_after", 0)), 0.0), 3600.0)
     except (OSError, ValueError, TypeError, AttributeError, http.client.HTTPException):
         return "", 0.0
+
+
+if __name__ == "__main__":
+    _main()
