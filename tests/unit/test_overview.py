@@ -125,6 +125,7 @@ def test_one_screen_says_who_is_active_since_when_and_why_and_how_each_machine_i
         ({"standing": {"warning backup dropped on pc-b": "warns"}}, "warning", "warns", "on pc-b: sudo"),
         ({"standing": {"of tomorrow": "Something new."}}, "warning", "Something new.", "dualjoe doctor"),
         ({"mode": "observe"}, "warning", "only observes", "dualjoe observe off"),
+        ({"mode": "observe", "standing": {"observing": "told"}}, "warning", "told", "dualjoe observe off"),
         ({"alerts_waiting": 3}, "warning", "3 alert(s)", "dualjoe alert-test"),
         ({"stays_away": True}, "ok", "Joe stays on the standby", "dualjoe failback"),
         (

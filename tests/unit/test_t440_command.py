@@ -135,6 +135,7 @@ async def test_observing_holds_over_a_restart_until_it_is_switched_or_the_settin
         assert await observe("on") == cli.DONE
         assert watchdog.status()["mode"] == "observe"
         assert "only observe" in watchdog.store.events(1, kinds=["requested"])[0]["reason"]
+        assert "observing" in watchdog.status()["standing"], "it is told of, and again now and then"
     async with pair.watched() as watchdog:
         await until(lambda: watchdog.decision.situation == "home")
         await pair.switch_off("pc-a")
@@ -142,6 +143,7 @@ async def test_observing_holds_over_a_restart_until_it_is_switched_or_the_settin
         await asyncio.sleep(watchdog.policy.timing.quiet_seconds)
         assert pair.guards["pc-b"].terms == [], "nobody is moved"
         assert await observe("off") == cli.DONE
+        assert "observing" not in watchdog.status()["standing"]
         await until(lambda: pair.guards["pc-b"].active)
     assert not pair.two_at_once()
     store = Store(pair.folder / "witness.sqlite")

@@ -178,6 +178,7 @@ async def test_a_pause_binds_both_nodes_and_outlives_the_watchdog(pair: Pair, bo
 async def test_who_only_observes_says_what_it_would_do(pair: Pair, bot: BotApi) -> None:
     async with pair.watched(mode="observe") as watchdog:
         await until(lambda: watchdog.decision.situation == "home")
+        assert "observing" not in watchdog.status()["standing"], "the setting says it"
         await pair.switch_off("pc-a")
         await until(lambda: any("nothing is moved now; otherwise: pc-a has been silent" in text for text in bot.texts))
         await asyncio.sleep(watchdog.policy.timing.quiet_seconds)

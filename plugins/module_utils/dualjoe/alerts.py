@@ -17,6 +17,10 @@ URGENT = frozenset({"service", "stray", "forced", "failover", "not_ready"})  # k
 STARTING = frozenset({"starting", "settling", "waiting_for_both"})  # T440 has only just begun to look
 _TRIES = "T440 starts him on the first node that can."
 _HELD = "T440 moves nobody now."
+OBSERVING = (
+    "T440 only observes, because it was switched to that by hand: nobody takes over meanwhile, whatever happens."
+    " 'dualjoe observe off' on T440 ends it."
+)
 STRAY_SECONDS = 600.0  # a gateway that was started without a lease is told of for so long
 
 
@@ -226,6 +230,7 @@ def over(key: str) -> str:
         "service": "Joe is served as he should be again.",
         "witness": "T440 and the nodes hear each other again.",
         "paused": "the pause. Joe is watched again.",
+        "observing": "T440 moves Joe again when it must.",
         "stray": f"nothing runs without a lease on {node}.",
         "forced": "every gateway runs on a lease of T440 again.",
         "channel": f"{what} takes alerts again.",

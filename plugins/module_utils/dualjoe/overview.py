@@ -199,7 +199,7 @@ def _findings(status: Mapping[str, Any]) -> Iterator[Finding]:
         yield _of_trouble(key, text, status)
     for name, node in sorted(status["nodes"].items()):
         yield from _of_node(name, node, status)
-    if status["mode"] == "observe":
+    if status["mode"] == "observe" and "observing" not in standing:
         told = "T440 only observes: nobody is moved unless you ask for it."
         yield Finding(WARNING, WITNESS, told, "dualjoe observe off")
     if status["alerts_waiting"]:
@@ -248,6 +248,7 @@ def _of_trouble(key: str, text: str, status: Mapping[str, Any]) -> Finding:
         "service": "dualjoe timeline --limit 20",
         "witness": f"on T440: ip -brief address; ping -c 3 {status['holder']}",
         "paused": "dualjoe resume",
+        "observing": "dualjoe observe off",
         "disk": "on T440: df -h; du -xh --max-depth=2 /var",
         "channel": "dualjoe alert-test",
         "lost": f"switch {where} on; on it: systemctl status dualjoe-guard ssh",

@@ -17,6 +17,7 @@ SECTIONS = {
     "stray": "A gateway was started without a lease",
     "forced": "Joe runs on an operator's word",
     "paused": "Joe is paused",
+    "observing": "T440 only observes",
     "disk": "The disk of T440 is full",
     "channel": "A channel takes no alerts",
     "job": "A job failed",

@@ -275,6 +275,8 @@ class Coordinator:
         troubles = alerts.standing(*world, wall)
         if self._short_of_room:
             troubles["disk"] = alerts.disk_full(str(self.settings.state.parent), self.settings.free_bytes)
+        if self.mode == "observe" and self.settings.mode == "act":
+            troubles["observing"] = alerts.OBSERVING
         troubles |= alerts.channels_down(self.outbox.down())
         unsure = {key: self._troubles.told[key].text for key in self._troubles.unsure}
         notices = self._troubles.look(troubles, alerts.lasting(unsure, *world, wall=wall) if unsure else {})
