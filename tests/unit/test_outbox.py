@@ -8,6 +8,7 @@ import json
 import socket
 import sqlite3
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -383,6 +384,20 @@ async def test_a_store_of_the_first_version_goes_on(tmp_path: Path) -> None:
     assert text.index("waits") < text.index("waits too")
     store = Store(tmp_path / "witness.sqlite")
     assert (store.record().epoch, store.events(9)[0]["kind"]) == (7, "grant")
+    store.close()
+
+
+def test_of_old_alerts_that_all_channels_have_only_the_last_of_each_key_stays(tmp_path: Path) -> None:
+    store = Store(tmp_path / "witness.sqlite")
+    store.keep_channels(["one", "two"])
+    now = time.time()
+    for number, days in enumerate((90, 80, 70, 60, 50, 40, 1), 1):
+        store.add_alert(number, Notice("x", key="digest" if number in (1, 2) else "a"), now - days * 86400)
+    store.alerts_taken("one", 7)
+    assert len(store.alerts(0)) == 7, "the other channel has none of them"
+    store.alerts_taken("two", 5)
+    assert [number for number, _, _ in store.alerts(0)] == [2, 6, 7]
+    assert store.last_told("digest") is not None
     store.close()
 
 

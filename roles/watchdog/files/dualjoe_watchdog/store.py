@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -41,6 +42,8 @@ CREATE TABLE IF NOT EXISTS mode (
 CREATE TABLE told (key TEXT PRIMARY KEY, text TEXT NOT NULL, at TEXT NOT NULL);
 """,
 )
+
+KEPT_ALERTS_SECONDS = 30 * 86400.0
 
 
 class BadStore(Exception):
@@ -207,8 +210,14 @@ class Store:
         return {row["name"]: row["taken"] for row in self._db.execute("SELECT * FROM channels")}
 
     def alerts_taken(self, channel: str, number: int) -> None:
-        """A channel has taken all alerts up to this one."""
+        """A channel has taken all alerts up to this one. What all have, and is old, is forgotten but for the last one
+        of each key."""
         self._db.execute(
             "INSERT INTO channels VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET taken = excluded.taken",
             (channel, number),
+        )
+        self._db.execute(
+            "DELETE FROM alerts WHERE number <= (SELECT min(taken) FROM channels) AND at < ?"
+            " AND number NOT IN (SELECT max(number) FROM alerts GROUP BY key)",
+            (utc(time.time() - KEPT_ALERTS_SECONDS),),
         )
