@@ -365,6 +365,17 @@ def test_what_has_no_room_is_not_fetched(pair: Pair) -> None:
     assert "web/data/notes" not in pair.calls.read_text()
 
 
+def test_small_files_take_whole_blocks(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise they are fetched until half of the reserve is gone, each hour, and no hourly snapshot makes room."""
+    pair.fill(web={f"{number}": "x" for number in range(90)})
+    disk = SimpleNamespace(f_frsize=4096, f_blocks=1000, f_bavail=130, f_files=0, f_favail=0)
+    monkeypatch.setattr(os, "statvfs", lambda _path: disk)
+    with pytest.raises(JobFailed, match="too little room"):
+        pair.pull()
+    disk.f_bavail = 150
+    assert pair.pull().result == "ok"
+
+
 def test_folders_that_nobody_told_of_do_not_fill_the_disk(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     pair.fill(web={f"{number}/empty": "" for number in range(250)})
     most = 0

@@ -12,9 +12,10 @@ _RESERVE, _RESERVE_BYTES, _RESERVE_FILES = 0.05, 5 << 30, 100_000
 
 
 def check_room(folder: Path, size: int, files: int) -> None:
-    """Raise JobFailed unless ``size`` bytes more in so many files leave the disk its reserve."""
+    """Raise JobFailed unless ``size`` bytes more in so many files, whose last blocks are whole, leave the disk its
+    reserve."""
     disk = os.statvfs(folder)
-    free = disk.f_bavail * disk.f_frsize - size
+    free = (disk.f_bavail - files) * disk.f_frsize - size
     if free < _reserve(disk):
         raise JobFailed(f"too little room in {folder} for {size >> 20} MiB more")
     if disk.f_files and disk.f_favail < files + _reserve_files(disk):
