@@ -85,7 +85,7 @@ def node(tmp_path: Path, template: Path) -> Iterator[Node]:
     assert not (made.backups / "offsite").exists()
 
 
-def test_the_newest_good_snapshot_is_sent_and_comes_back(node: Node, tmp_path: Path) -> None:
+def test_the_newest_good_snapshot_is_sent_and_comes_back(node: Node) -> None:
     node.take(SECOND, notes="eleven geese", sums="12")
     node.take("20261124T080000Z", notes="rotten", sums="13")
     Verified(damaged={"20261124T080000Z": ["box/data/notes"]}).save(node.backups)
@@ -93,9 +93,14 @@ def test_the_newest_good_snapshot_is_sent_and_comes_back(node: Node, tmp_path: P
     assert (node.result["generation"], node.result["captured_at"]) == (SECOND, "2026-11-24T07:00:00Z")
     (sent,) = node.there
     assert (sent["hostname"], sent["tags"], sent["time"]) == ("pc-a", ["dualjoe"], "2026-11-24T07:00:00Z")
-    node.restic("restore", "latest", "--target", str(tmp_path / "back"))
-    back = tmp_path / f"back{node.backups}/offsite/box/data"
-    assert {path.name: path.read_text() for path in back.iterdir()} == {"notes": "eleven geese", "sums": "12"}
+    lost = node.backups / "snapshots" / SECOND
+    shutil.rmtree(lost)
+    node.restic("restore", "latest", "--target", str(node.backups / "back"))
+    Path(f"{node.backups}/back{node.backups}/offsite").rename(lost)
+    assert {path.name: path.read_text() for path in (lost / "box/data").iterdir()} == {
+        "notes": "eleven geese",
+        "sums": "12",
+    }
 
 
 def test_only_what_is_new_is_read_and_what_is_kept_no_more_goes(node: Node) -> None:

@@ -46,7 +46,10 @@ TESTED = {
     "dualjoe-restore ls": ("tests/unit/test_restore.py", 'command("ls")'),
     "dualjoe-restore plan": ("tests/unit/test_restore.py", 'command("plan"'),
     "dualjoe-restore run": ("tests/unit/test_restore.py", 'command("run"'),
-    "mv /var/lib/dualjoe/backups/back": ("tests/unit/test_backup_offsite.py", "back"),
+    "mv /var/lib/dualjoe/backups/back": (
+        "tests/unit/test_backup_offsite.py",
+        "back{node.backups}/offsite",
+    ),
     "restic restore": ("tests/unit/test_backup_offsite.py", '"restore", "latest"'),
     "runuser -u openclaw01 -- dualjoe config diff": ("molecule/memory/tests/test_config.py", '"config", "diff"'),
 }
