@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -84,26 +83,27 @@ def test_the_page_fits_a_phone(browser: Browser, show: Host, state: str) -> None
 
 
 def test_the_page_is_light_and_there_at_once(browser: Browser, show: Host) -> None:
+    """Its weight and whom it asks hold always. A load beside the rest of the checks may be held up, so of several one
+    must be there within a second; a page that takes longer by itself never is."""
     with show("healthy") as shown:
         browser.look()
         opened(browser, shown.url, HEADLINES["healthy"])
-        browser.open(shown.url)
+        until(lambda: 0 < seconds_to_load(browser, shown.url) < 1, "the page is there within a second")
         told = browser.run("""
             const [page] = performance.getEntriesByType("navigation");
             const parts = performance.getEntriesByType("resource").filter((each) => each.initiatorType !== "other");
             return {
-              seconds: page.loadEventEnd / 1000,
               bytes: [page, ...parts].reduce((sum, each) => sum + each.decodedBodySize, 0),
               hosts: [...new Set(parts.map((each) => new URL(each.name).host))],
             };""")
     assert 10_000 < told["bytes"] < 200_000
     assert told["hosts"] == [shown.url.removeprefix("http://")], "it asks nobody else for anything"
-    assert told["seconds"] < 1 or _is_busy()
 
 
-def _is_busy() -> bool:
-    """Beside the rest of the checks a second says nothing; the lab measures it as well."""
-    return os.getloadavg()[0] > (os.cpu_count() or 1)
+def seconds_to_load(browser: Browser, url: str) -> float:
+    """From the request until all of the page is there."""
+    browser.open(url)
+    return float(browser.run('return performance.getEntriesByType("navigation")[0].loadEventEnd')) / 1000
 
 
 def test_a_change_comes_by_itself_and_is_spoken(browser: Browser, show: Host) -> None:
