@@ -236,6 +236,28 @@ def test_each_planted_fault_is_found_with_its_remedy_and_nothing_else(fault: str
     assert summary.of_finding(finding)[1].strip() == finding.remedy
 
 
+@pytest.mark.parametrize(
+    ("unseen", "subjects"),
+    [
+        ({"mistakes": ["ttl: x"]}, {"services", "watchdog", "keys", "ways to the nodes", "disks", "cron", "alerts"}),
+        ({"status": None, "silence": "gone"}, {"pair", "disks", "versions", "cron", "memory"}),
+        ({"pinned": None}, {"ways to the nodes"}),
+        ({"synchronised": None}, {"clocks"}),
+        ({"library": ""}, {"versions"}),
+        ({"locked": {}}, {"versions"}),
+    ],
+)
+def test_what_could_not_be_looked_at_is_not_called_well(unseen: dict[str, Any], subjects: set[str]) -> None:
+    examined = doctor.examine(replace(WELL, **unseen))
+    assert {name for name, findings in examined.items() if findings is None} == subjects
+    assert summary.of_examination({"clocks": None}) == ["clocks: cannot be told"]
+
+
+def test_what_was_found_is_told_also_where_not_all_could_be_looked_at() -> None:
+    full = replace(WELL, status=None, disks={"/var": (2**30, 2**36)})
+    assert [finding.what[:9] for finding in doctor.examine(full)["disks"] or ()] == ["Only 1.0 "]
+
+
 def test_a_job_that_is_not_yet_due_after_a_boot_is_no_trouble() -> None:
     seen = pair(witness=witness(jobs={}))
     (finding,) = found(replace(WELL, status=seen))
@@ -371,8 +393,8 @@ def test_a_machine_without_any_of_it_is_examined_all_the_same(
     assert "The watchdog's settings cannot be used" in said
     assert "The watchdog cannot be asked" in said
     assert "ansible-playbook site.yml" in said
-    for subject in ("pair", "keys", "ways to the nodes", "cron", "memory", "alerts"):
-        assert f"{subject}: cannot be told yet" in said
+    for subject in ("pair", "keys", "ways to the nodes", "disks", "versions", "cron", "memory", "alerts"):
+        assert f"{subject}: cannot be told\n" in said
     assert cli.main(["doctor", "--json"]) == cli.NOT_DONE
     assert '"level": "critical"' in capsys.readouterr().out
 

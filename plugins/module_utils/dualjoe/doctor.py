@@ -85,12 +85,27 @@ Examined = Mapping[str, Optional[Sequence[Finding]]]
 
 
 def examine(facts: Facts) -> Examined:
-    """Each subject -> what is wrong with it, or good to know; nothing where all is well, None where that cannot be told
-    before something else is mended."""
+    """Each subject -> what is wrong with it, or good to know; nothing where all is well, None where nothing was found
+    and not all could be looked at."""
     if facts.status is not None:
         facts = replace(facts, status=overview.understood(facts.status))
-    missing = {*(_BY_SETTINGS if facts.mistakes else ()), *(_BY_STATUS if facts.status is None else ())}
-    return {name: None if name in missing else tuple(check(facts)) for name, check in _CHECKS.items()}
+    found = {name: tuple(check(facts)) for name, check in _CHECKS.items()}
+    unseen = set(_unseen(facts))
+    return {name: None if name in unseen and not findings else findings for name, findings in found.items()}
+
+
+def _unseen(facts: Facts) -> Iterator[str]:
+    """The subjects of which something could not be looked at."""
+    if facts.mistakes:
+        yield from ("services", "watchdog", "keys", "ways to the nodes", "disks", "cron", "alerts")
+    if facts.status is None:
+        yield from ("pair", "disks", "versions", "cron", "memory")
+    if facts.pinned is None:
+        yield "ways to the nodes"
+    if facts.synchronised is None:
+        yield "clocks"
+    if not facts.library or not facts.locked:
+        yield "versions"
 
 
 def level(examined: Examined) -> str:
@@ -102,7 +117,7 @@ def level(examined: Examined) -> str:
 def state(findings: Sequence[Finding] | None) -> str:
     """A subject in words."""
     if findings is None:
-        return "cannot be told yet"
+        return "cannot be told"
     return f"{len(findings)} to look at" if findings else "as it should be"
 
 
@@ -262,6 +277,8 @@ def _memory(facts: Facts) -> Iterator[Finding]:
 
 
 def _alerts(facts: Facts) -> Iterator[Finding]:
+    if facts.mistakes:  # the channels are among the settings
+        return
     if not facts.alerts_configured:
         told = "No alert can reach anybody: no channel is configured."
         yield Finding(WARNING, WITNESS, told, f"watchdog_telegram_token and watchdog_telegram_chat_id; then {SITE}")
@@ -287,9 +304,6 @@ _CHECKS: Mapping[str, Callable[[Facts], Iterator[Finding]]] = {
     "memory": _memory,
     "alerts": _alerts,
 }
-
-_BY_SETTINGS = ("keys", "ways to the nodes", "cron", "alerts")
-_BY_STATUS = ("pair", "cron", "memory")
 
 
 def _probes(facts: Facts) -> Iterator[tuple[str, Mapping[str, Any]]]:
