@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from dualjoe import metrics, overview, probes, wire
+from dualjoe import control, metrics, overview, probes, wire
 from dualjoe.pair import Action
 from dualjoe_watchdog.coordinator import Move
-from web_site import Witness, healthy, probe
+from web_site import Witness, healthy, probe, site
 
 ODD: list[Any] = [None, "x", -1, 7, True, 1e308, 10**400, float("inf"), [], [7], {}, {"state": 7}, {"a": []}]
 
@@ -158,3 +161,17 @@ def test_what_passes_ends_nothing(tmp_path: Path, odd: Any) -> None:
         assert seen.level != overview.OK or "why" not in seen.machines[1].facts
     witness.close()
     assert refused
+
+
+async def test_the_longest_answers_of_both_nodes_blind_nobody(tmp_path: Path) -> None:
+    """Each is good by itself; what the watchdog tells holds both, and their failed jobs again among the troubles."""
+    failed = {"result": "failed", "message": "\u00e9" * 30_000}
+    async with site(tmp_path) as (_, witness):
+        for node in ("pc-a", "pc-b"):
+            told = {**witness.watchdog.sightings[node].probe, "jobs": {"backup": failed}}
+            assert not probes.mistake(told)
+            assert len(json.dumps(told, ensure_ascii=False).encode()) < wire.MAX_LINE_BYTES
+            witness.watchdog.sightings[node] = replace(witness.watchdog.sightings[node], probe=told)
+        witness.decide()
+        ask = partial(control.ask, "status", path=str(witness.settings.socket))
+        assert sorted((await asyncio.to_thread(ask))["standing"]) == ["job pc-a backup", "job pc-b backup"]

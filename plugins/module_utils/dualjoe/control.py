@@ -9,6 +9,7 @@ from typing import Any
 from . import wire
 
 SOCKET = "/run/dualjoe/watchdog.sock"
+_LONGEST = 64 * wire.MAX_LINE_BYTES  # a status holds what both nodes tell, and what was made of it
 
 
 class ControlError(Exception):
@@ -35,7 +36,7 @@ def ask(
             channel.sendall(wire.encode(request))
             with channel.makefile("rb") as lines:
                 while True:
-                    line = wire.decode(lines.readline(wire.MAX_LINE_BYTES + 1))
+                    line = wire.decode(lines.readline(_LONGEST + 1), _LONGEST)
                     if "event" not in line:
                         return line
                     if on_event is not None:

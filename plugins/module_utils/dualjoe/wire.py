@@ -132,9 +132,9 @@ def encode(message: dict[str, Any]) -> bytes:
     return json.dumps(message, separators=(",", ":"), sort_keys=True).encode() + b"\n"
 
 
-def decode(line: bytes) -> dict[str, Any]:
-    """The object on one line. Raises WireError when the line is cut off, too long or no JSON object."""
-    if len(line) > MAX_LINE_BYTES:
+def decode(line: bytes, longest: int = MAX_LINE_BYTES) -> dict[str, Any]:
+    """The object on one line. Raises WireError when it is cut off, longer than so many bytes or no JSON object."""
+    if len(line) > longest:
         raise WireError("line is too long")
     if not line.endswith(b"\n"):
         raise WireError("connection closed before a whole line came")
