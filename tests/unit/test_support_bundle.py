@@ -112,6 +112,15 @@ def test_a_bundle_overwrites_nothing(machine: Path, capsys: pytest.CaptureFixtur
     assert path.read_text() == "mine"
 
 
+def test_a_bundle_that_was_cut_off_is_not_left(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_command: str) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bundle, "_run", interrupted)
+    assert cli.main(["support-bundle", "--output", str(machine / "b.tar.gz")]) == cli.NOT_DONE
+    assert not (machine / "b.tar.gz").exists()
+
+
 def test_a_bundle_comes_also_when_the_watchdog_is_down(
     machine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

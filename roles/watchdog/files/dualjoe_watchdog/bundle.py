@@ -46,7 +46,7 @@ def write(path: Path) -> list[str]:
                 member.size, member.mode = len(content), 0o600
                 archive.addfile(member, io.BytesIO(content))
                 names.append(name)
-    except OSError:
+    except BaseException:  # also Ctrl-C: half a bundle would only be in the way
         path.unlink()
         raise
     return names
