@@ -176,6 +176,17 @@ async def test_a_node_that_tells_nonsense_breaks_no_page(tmp_path: Path, odd: An
     _render(told)
 
 
+@pytest.mark.parametrize("figure", ["inf", "nan"])
+async def test_programs_get_json_whatever_figures_a_node_tells(tmp_path: Path, figure: str) -> None:
+    async with site(tmp_path) as (url, witness):
+        told = {**witness.watchdog.sightings["pc-b"].probe, "load": float(figure)}
+        witness.watchdog.sightings["pc-b"] = replace(witness.watchdog.sightings["pc-b"], probe=told)
+        async with asyncio.timeout(20):
+            while '"load"' not in (answer := await get(url, "/api/v1/status")).text:
+                await asyncio.sleep(0.02)
+    assert json.loads(answer.text)["nodes"]["pc-b"]["probe"]["load"] is None
+
+
 def _render(status: dict[str, Any]) -> None:
     from dualjoe_web.page import Page
 

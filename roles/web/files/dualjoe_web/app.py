@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from dualjoe import metrics
 from starlette.applications import Starlette
@@ -92,7 +94,7 @@ class Site:
         latest = self._feed.latest
         if latest.status is None:
             return JSONResponse({"ok": False, "message": latest.problem}, 503)
-        return JSONResponse(latest.status)
+        return JSONResponse(_in_json(latest.status))
 
     async def metrics(self, _request: Request) -> Response:
         return Response(metrics.of_pair(self._feed.latest.status), media_type=metrics.CONTENT_TYPE)
@@ -101,3 +103,8 @@ class Site:
         if self._feed.latest.status is None:
             return PlainTextResponse("the watchdog does not answer\n", 503)
         return PlainTextResponse("ok\n")
+
+
+def _in_json(status: Mapping[str, Any]) -> Any:
+    """The same with null for each figure that JSON does not know; a node may have told any."""
+    return json.loads(json.dumps(status), parse_constant=lambda _name: None)
