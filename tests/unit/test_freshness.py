@@ -244,6 +244,15 @@ def test_skipped_runs_are_counted_until_one_ends(node: Node) -> None:
     assert (node.troubles(), job_results.read(node.results)["memory-sync"]["skipped_in_a_row"]) == ([], 0)
 
 
+@pytest.mark.parametrize(
+    "content", ["", "[7]", '{"message": ' + "[" * 99999, "7" * 9999, "\udcff"], ids=lambda text: text[:20]
+)
+def test_a_result_that_is_none_is_told_as_such_whatever_stands_there(tmp_path: Path, content: str) -> None:
+    (tmp_path / "backup.json").write_text(content, "utf-8", "surrogateescape")
+    found = own_jobs.look(tmp_path, 20000, 1).probe["jobs"]
+    assert found["backup"]["result"] == "unreadable"
+
+
 # What is weekly, and what T440 itself does
 
 DRILL = Job("drill", 7 * DAY, on_witness=True)

@@ -49,6 +49,6 @@ def read_object(path: Path) -> dict[str, Any]:
     """The object in a file that another program replaces atomically; a broken one is told as such."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return {"result": "unreadable", "message": str(error)}
     return value if isinstance(value, dict) else {"result": "unreadable", "message": f"{path}: not an object"}
