@@ -50,6 +50,12 @@ def test_promtool_finds_nothing_wrong_with_a_node_s_metrics() -> None:
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
+def test_a_drill_that_is_only_scheduled_has_not_succeeded() -> None:
+    told = probe("pc-a", 1.8e9, active=True)
+    told["jobs"] = {"drill": {"result": "scheduled", "finished_at": "2026-11-24T06:00:00Z"}}
+    assert not [name for name in values(metrics.of_node(told)) if name.startswith("dualjoe_job_success")]
+
+
 def test_a_healthy_pair(tmp_path: Path) -> None:
     told = values(metrics.of_pair(status(tmp_path, "healthy")))
     assert told["dualjoe_watchdog_up"] == 1

@@ -95,7 +95,8 @@ def _jobs(machine: str, jobs: object) -> Iterator[Sample]:
         if not isinstance(job, dict) or not job.get("result") or not _JOB.fullmatch(name):
             continue  # a job may leave details in a file beside it
         label = {"node": machine, "job": name}
-        yield "dualjoe_job_success", label, job["result"] not in ("failed", "unreadable")
+        ran = job["result"] != "scheduled"  # otherwise its first run is still to come
+        yield "dualjoe_job_success", label, job["result"] not in ("failed", "unreadable") if ran else math.nan
         yield "dualjoe_job_last_end_timestamp_seconds", label, _moment(job.get("finished_at"))
         yield "dualjoe_job_skipped_runs", label, _number(job.get("skipped_in_a_row"))
 
