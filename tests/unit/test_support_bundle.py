@@ -134,6 +134,17 @@ def test_a_bundle_comes_also_when_the_watchdog_is_down(
 
 
 @pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("/bot7314159265:AAE-planted_of_no_bot_0123456789ab/x", f"/bot{redaction.MARK}/x"),  # as long as real ones
+        ("GET https://hook.example.org/x?k=planted HTTP", f"GET https://hook.example.org/x?{redaction.MARK} HTTP"),
+    ],
+)
+def test_a_secret_that_is_not_known_is_removed_by_its_form(text: str, left: str) -> None:
+    assert redaction.of_text(text) == left
+
+
+@pytest.mark.parametrize(
     "harmless",
     [
         "pc-a has been silent for 35 s; see 'journalctl -u dualjoe-watchdog'",
