@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -109,3 +110,16 @@ async def test_each_is_told_once_also_by_a_watchdog_that_starts_anew(tmp_path: P
     Digests(third, wall).look()
     assert third.outbox.waiting == 2
     third.store.close()
+
+
+async def test_a_store_that_cannot_be_read_ends_no_watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(*_arguments: object, **_options: object) -> None:
+        raise sqlite3.DatabaseError("database disk image is malformed")
+
+    one = watchdog(tmp_path, (MONDAY - timedelta(days=30)).timestamp)
+    digests = Digests(one, iter([MONDAY.timestamp() - 30 * 86400, MONDAY.timestamp()]).__next__)
+    monkeypatch.setattr(one.store, "events", damaged)
+    digests.look()
+    assert one.outbox.waiting == 1
+    assert one.status()["moved"] is None
+    one.store.close()

@@ -527,7 +527,7 @@ class Coordinator:
             "holder": self.record.holder,
             "moving_to": self.record.target,
             "stays_away": self.record.home_hold,
-            "moved": next(iter(self.store.events(1, kinds=MOVES)), None),
+            "moved": self._last_move(),
             "mode": self.mode,
             "mode_setting": self.settings.mode,
             "pause": None if self.record.pause is None else self._pause_status(self.record.pause),
@@ -540,6 +540,14 @@ class Coordinator:
             "alerts_waiting": self.outbox.refused,
             "time": _utc(),
         }
+
+    def _last_move(self) -> dict[str, Any] | None:
+        """What a damaged disk cannot tell must not keep people from the rest."""
+        try:
+            return next(iter(self.store.events(1, kinds=MOVES)), None)
+        except sqlite3.Error as error:
+            log.error("pair=%s the last move cannot be read: %s", self.settings.pair, error)
+            return None
 
     def _pause_status(self, pause: Pause) -> dict[str, Any]:
         known = all(s.paused for s in self.sightings.values())
