@@ -184,6 +184,22 @@ async def test_what_the_watchdog_refuses_is_shown(watched: tuple[str, Pair, Any]
     assert pair.guards["pc-a"].active
 
 
+async def test_one_thing_is_done_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = asyncio.Event()
+
+    async def held_up(*_asked: Any) -> str:
+        await done.wait()
+        return ""
+
+    monkeypatch.setattr(acts, "_SHOWN_SECONDS", 0)
+    monkeypatch.setattr(acts.Acts, "_done", held_up)
+    async with site(tmp_path, **ACTS) as (url, _):
+        assert (await post(url, "switchover", to="pc-b")).status == 303
+        refused = await post(url, "pause", seconds="1800")
+        assert (refused.status, "still under way" in refused.shown) == (409, True)
+        done.set()
+
+
 REFUSED: list[tuple[dict[str, Any], int, str]] = [
     ({"token": "wrong"}, 403, "the token is not right"),
     ({"token": ""}, 403, "the token is not right"),
