@@ -5,14 +5,15 @@
 
 Each stage is one command. The scenarios run one after the other, and their output is shown as it comes: the lab waits
 more than it works. So the other stages run beside them, at the lowest priority, and each is shown when it has ended. A
-stage that fails does not stop the others. The last line is "N passed, N failed", counting stages; the exit code is 0
-only if none failed.
+stage that fails does not stop the others. What failed in each is said again at the end, where a log is read first. The
+last line is "N passed, N failed", counting stages; the exit code is 0 only if none failed.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -55,11 +56,26 @@ def stages(scratch: str) -> tuple[Stage, ...]:
 
 @dataclass(frozen=True)
 class Result:
-    """Whether a stage passed, and the seconds it took."""
+    """Whether a stage passed, the seconds it took, and the lines that say what failed."""
 
     stage: Stage
     passed: bool
     seconds: float
+    trouble: tuple[str, ...] = ()
+
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+# How pytest's summary and ansible-playbook begin the line that names what failed.
+FAILURE = re.compile(r"(FAILED|ERROR) \S+::|fatal: \[|failed: \[")
+SAID_AGAIN = 6
+WIDTH = 240
+
+
+def trouble(output: Sequence[str]) -> tuple[str, ...]:
+    """Up to six lines of a failed stage's output, cut at 240 characters: those that name what failed, or its last."""
+    lines = [line for each in output if (line := COLOUR.sub("", each).rstrip())]
+    named = [line for line in lines if FAILURE.match(line)]
+    return tuple(line[:WIDTH] for line in (named[:SAID_AGAIN] or lines[-SAID_AGAIN:]))
 
 
 def run(stage: Stage, beside: bool = False) -> Result:
@@ -69,21 +85,29 @@ def run(stage: Stage, beside: bool = False) -> Result:
         print(title, flush=True)
     # The tools find each other (molecule calls ansible-playbook) only when the venv leads the path.
     environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    if sys.stdout.isatty():
+        environment |= {"PY_COLORS": "1", "FORCE_COLOR": "1", "ANSIBLE_FORCE_COLOR": "1"}
     began = time.monotonic()
-    done = subprocess.run(
+    output = []
+    with subprocess.Popen(
         [*(["nice", "-n", "19"] if beside else []), *stage.command],
         cwd=ROOT,
         env=environment,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE if beside else None,
-        stderr=subprocess.STDOUT if beside else None,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        check=False,
-    )
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            output.append(line)
+            if not beside:
+                print(line, end="", flush=True)
     if beside:
-        print(f"{title}\n{done.stdout}", flush=True)
-    return Result(stage, done.returncode == 0, time.monotonic() - began)
+        print(f"{title}\n{''.join(output)}", flush=True)
+    passed = process.returncode == 0
+    return Result(stage, passed, time.monotonic() - began, () if passed else trouble(output))
 
 
 def run_all(chosen: Sequence[Stage]) -> list[Result]:
@@ -114,6 +138,9 @@ def main() -> int:
     for each in results:
         print(f"  {each.stage.name:<18} {'passed' if each.passed else 'FAILED':<7} {each.seconds:7.1f} s")
     print(f"  {'in all':<26} {time.monotonic() - began:7.1f} s")
+    for each in results:
+        if not each.passed:
+            print(f"\n{each.stage.name}:", *each.trouble, sep="\n  ")
     failed = sum(not each.passed for each in results)
     print(f"\n{len(results) - failed} passed, {failed} failed")
     return 1 if failed else 0
