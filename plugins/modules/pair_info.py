@@ -92,6 +92,11 @@ status:
       type: list
       elements: str
       returned: always
+    alert_channels:
+      description: The channels that alerts go to.
+      type: list
+      elements: str
+      returned: always
     alerts_waiting:
       description: Alerts that wait because a channel does not take them.
       type: int

@@ -11,7 +11,7 @@ from typing import Any
 
 import asyncssh
 import pytest
-from dualjoe import control, doctor, installed, summary
+from dualjoe import control, doctor, installed, overview, summary
 from dualjoe.doctor import Facts, File, Reach, Unit
 from dualjoe.freshness import Job
 from dualjoe.overview import Finding
@@ -220,7 +220,11 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
         "dualjoe resume",
     ),
     "observe mode that was forgotten": ({"status": pair(mode="observe")}, "only observes", "dualjoe observe off"),
-    "alerts that go nowhere": ({"alerts_configured": False}, "no channel is configured", "watchdog_telegram_token"),
+    "alerts that go nowhere": (
+        {"status": pair(alert_channels=[])},
+        "no channel is configured",
+        "watchdog_telegram_token",
+    ),
     "an alert that does not arrive": ({"alert": "not taken yet"}, "did not arrive: not taken yet", "journalctl"),
     "alerts that pile up": ({"status": pair(alerts_waiting=4)}, "4 alert(s)", "dualjoe alert-test"),
 }
@@ -250,12 +254,18 @@ def test_each_planted_fault_is_found_with_its_remedy_and_nothing_else(fault: str
 def test_what_could_not_be_looked_at_is_not_called_well(unseen: dict[str, Any], subjects: set[str]) -> None:
     examined = doctor.examine(replace(WELL, **unseen))
     assert {name for name, findings in examined.items() if findings is None} == subjects
+    assert doctor.level(examined) != "ok"
     assert summary.of_examination({"clocks": None}) == ["clocks: cannot be told"]
 
 
 def test_what_was_found_is_told_also_where_not_all_could_be_looked_at() -> None:
     full = replace(WELL, status=None, disks={"/var": (2**30, 2**36)})
     assert [finding.what[:9] for finding in doctor.examine(full)["disks"] or ()] == ["Only 1.0 "]
+
+
+def test_alerts_that_go_nowhere_are_told_of_also_where_the_watchdog_is_silent() -> None:
+    examined = doctor.examine(replace(WELL, status=None, alerts_configured=False))
+    assert examined["alerts"] == (overview.NO_CHANNEL,)
 
 
 def test_a_job_that_is_not_yet_due_after_a_boot_is_no_trouble() -> None:

@@ -63,6 +63,7 @@ def status(**more: Any) -> dict[str, Any]:
             "disk": {"free_bytes": 2**30, "total_bytes": 2**36},
         },
         "standing": {},
+        "alert_channels": ["telegram"],
         "alerts_waiting": 0,
         "time": NOW,
         **more,
@@ -127,6 +128,7 @@ def test_one_screen_says_who_is_active_since_when_and_why_and_how_each_machine_i
         ({"mode": "observe"}, "warning", "only observes", "dualjoe observe off"),
         ({"mode": "observe", "standing": {"observing": "told"}}, "warning", "told", "dualjoe observe off"),
         ({"alerts_waiting": 3}, "warning", "3 alert(s)", "dualjoe alert-test"),
+        ({"alert_channels": []}, "warning", "No alert can reach anybody", "watchdog_telegram_token"),
         ({"stays_away": True}, "ok", "Joe stays on the standby", "dualjoe failback"),
         (
             {"nodes": with_node("pc-a", {"gateway": {"state": "unready", "detail": "telegram is down"}})},

@@ -14,6 +14,7 @@ from typing import Any
 
 from dualjoe import sightings, takeover
 from dualjoe.pair import Pause, Record
+from dualjoe_watchdog.channels import Apprise
 from dualjoe_watchdog.coordinator import Coordinator
 from dualjoe_watchdog.history import History
 from dualjoe_watchdog.outbox import Outbox
@@ -88,7 +89,7 @@ class Witness:
         self.store = Store(self.settings.state)
         self.history = History(folder / "history.sqlite", lambda: self.wall)
         guards: Mapping[str, Any] = dict.fromkeys(node)
-        outbox = Outbox((), self.store, "joe")
+        outbox = Outbox((Apprise("json://192.0.2.1", 1),), self.store, "joe")  # which is not run
         self.watchdog = Coordinator(self.settings, self.store, outbox, guards, lambda: self.now, lambda: self.wall)
         self.watchdog._started_at = 0.0
 

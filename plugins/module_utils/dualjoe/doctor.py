@@ -109,8 +109,9 @@ def _unseen(facts: Facts) -> Iterator[str]:
 
 
 def level(examined: Examined) -> str:
-    """The worst of them."""
-    found = (each.level for findings in examined.values() for each in findings or ())
+    """The worst of them. What cannot be told is not well."""
+    found = [each.level for findings in examined.values() for each in findings or ()]
+    found += [WARNING for findings in examined.values() if findings is None]
     return max(found, key=overview.LEVELS.index, default=OK)
 
 
@@ -279,9 +280,8 @@ def _memory(facts: Facts) -> Iterator[Finding]:
 def _alerts(facts: Facts) -> Iterator[Finding]:
     if facts.mistakes:  # the channels are among the settings
         return
-    if not facts.alerts_configured:
-        told = "No alert can reach anybody: no channel is configured."
-        yield Finding(WARNING, WITNESS, told, f"watchdog_telegram_token and watchdog_telegram_chat_id; then {SITE}")
+    if not facts.alerts_configured and facts.status is None:  # otherwise the watchdog has told of it
+        yield overview.NO_CHANNEL
     if facts.alert:
         yield Finding(
             CRITICAL, WITNESS, f"The test alert did not arrive: {facts.alert}.", f"on T440: journalctl -u {WATCHDOG}"

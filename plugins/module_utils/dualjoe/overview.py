@@ -31,6 +31,14 @@ class Finding:
     remedy: str
 
 
+NO_CHANNEL = Finding(
+    WARNING,
+    WITNESS,
+    "No alert can reach anybody: no channel is configured.",
+    "watchdog_telegram_token and watchdog_telegram_chat_id; then on the controller: ansible-playbook site.yml",
+)
+
+
 @dataclass(frozen=True)
 class Machine:
     """One of the three. ``facts``: what is known of it -> in words for people, in the order in which it is shown."""
@@ -202,6 +210,8 @@ def _findings(status: Mapping[str, Any]) -> Iterator[Finding]:
     if status["mode"] == "observe" and "observing" not in standing:
         told = "T440 only observes: nobody is moved unless you ask for it."
         yield Finding(WARNING, WITNESS, told, "dualjoe observe off")
+    if not status.get("alert_channels", True):
+        yield NO_CHANNEL
     if status["alerts_waiting"]:
         told = f"{status['alerts_waiting']} alert(s) have not been taken yet, so nobody may have read them."
         yield Finding(WARNING, WITNESS, told, "dualjoe alert-test")

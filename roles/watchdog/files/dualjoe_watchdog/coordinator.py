@@ -537,6 +537,7 @@ class Coordinator:
             "witness": dict(self._own.probe),
             "standing": {key: told.text for key, told in sorted(self._troubles.told.items())},
             "troubles": sorted(told.text for told in self._troubles.told.values()),
+            "alert_channels": self.outbox.channels,
             "alerts_waiting": self.outbox.refused,
             "time": _utc(),
         }
