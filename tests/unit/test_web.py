@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from dualjoe import control
+from dualjoe_web import __main__ as web
 from dualjoe_web import feed, graph
 from dualjoe_web.page import SECTIONS
 from web_site import STATES, Witness, site
@@ -270,6 +271,21 @@ async def test_only_so_many_watch_at_once_and_the_watchdog_is_asked_once_for_all
         async with asyncio.timeout(10):
             while (await asyncio.to_thread(lambda: _watch_status(url))) != 200:
                 await asyncio.sleep(0.1)
+
+
+async def test_only_so_many_connections_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One who opens them and says nothing keeps people from the page for a while, and takes no more of T440."""
+    monkeypatch.setattr(web, "MAX_CONNECTIONS", 4)
+    async with site(tmp_path) as (url, _):
+        await settled(url)
+        host = urlsplit(url)
+        open_ = [await asyncio.open_connection(host.hostname, host.port) for _ in range(4)]
+        assert (await get(url)).status == 503
+        for _, writer in open_:
+            writer.close()
+        async with asyncio.timeout(10):
+            while (await get(url)).status != 200:
+                await asyncio.sleep(0.05)
 
 
 def _watch_status(url: str) -> int:
