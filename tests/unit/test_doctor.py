@@ -221,7 +221,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "observe mode that was forgotten": ({"status": pair(mode="observe")}, "only observes", "dualjoe observe off"),
     "alerts that go nowhere": (
-        {"status": pair(alert_channels=[])},
+        {"alerts_configured": False, "status": pair(alert_channels=[])},
         "no channel is configured",
         "watchdog_telegram_token",
     ),
@@ -263,8 +263,9 @@ def test_what_was_found_is_told_also_where_not_all_could_be_looked_at() -> None:
     assert [finding.what[:9] for finding in doctor.examine(full)["disks"] or ()] == ["Only 1.0 "]
 
 
-def test_alerts_that_go_nowhere_are_told_of_also_where_the_watchdog_is_silent() -> None:
-    examined = doctor.examine(replace(WELL, status=None, alerts_configured=False))
+@pytest.mark.parametrize("status", [None, pair(alert_channels=[])], ids=["silent", "told"])
+def test_alerts_that_go_nowhere_are_told_of_where_alerts_are_looked_at(status: dict[str, Any] | None) -> None:
+    examined = doctor.examine(replace(WELL, status=status, alerts_configured=False))
     assert examined["alerts"] == (overview.NO_CHANNEL,)
 
 

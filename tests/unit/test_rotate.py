@@ -38,6 +38,19 @@ NODES = {
 }
 
 
+def test_each_token_is_written_where_it_is_used() -> None:
+    """A role that writes a secret hides it from the log. The others' secrets are no tokens: docs/operations.md."""
+    hidden = {
+        path.parents[1].name
+        for path in ROOT.glob("roles/*/tasks/configure.yml")
+        if any(task.get("no_log") for task in flatten(load(path)))
+    }
+    plays = [play for play in PLAYS if play.get("name", "").startswith("Write the tokens")]
+    used = [task.get("ansible.builtin.include_role", {}) for play in plays for task in flatten(play["tasks"])]
+    written = {role["name"].rpartition(".")[2] for role in used if role.get("tasks_from") == "configure.yml"}
+    assert hidden - {"common", "backup"} == written
+
+
 def test_joe_is_moved_where_he_runs_with_older_secrets(tmp_path: Path) -> None:
     secrets = tmp_path / "gateway.env"
     secrets.touch()

@@ -115,6 +115,7 @@ def test_a_snapshot_on_both_nodes_while_all_are_written_to(backups: Backups, loa
 def test_what_was_saved_is_found_to_be_good(backups: Backups) -> None:
     for node in NODES:
         assert backups.verify(node)["warnings"] == {}
+    ran("playbooks/verify_backups.yml", "-e", "snapshot=all")
 
 
 def test_a_forgotten_container_is_told_of(backups: Backups) -> None:

@@ -81,7 +81,7 @@ def test_an_upgrade_of_the_watchdog(pair: Pair) -> None:
 
 
 def test_a_pause_needs_neither_t440_nor_the_peer(pair: Pair) -> None:
-    done = playbook("playbooks/pause.yml", "-e", "pause_seconds=600", "-e", "pause_reason='new switch'")
+    done = playbook("playbooks/pause.yml", "-e", '{"pause_seconds": 600, "pause_reason": "new switch"}')
     assert done.returncode == 0, done.stdout
     assert recap(done.stdout)["t440"]["changed"] == 1
     wait_until(lambda: any("new switch" in text for text in pair.alerts()), "an alert tells of the pause", 30)

@@ -153,10 +153,11 @@ def _watchdog(facts: Facts) -> Iterator[Finding]:
 
 
 def _pair(facts: Facts) -> Iterator[Finding]:
-    """What stands wrong in any case, as 'dualjoe status' says it. Overdue jobs are looked at on their own."""
+    """What stands wrong in any case, as 'dualjoe status' says it. Overdue jobs and alerts are subjects of their own."""
     if facts.status is not None:
         standing = {key: text for key, text in facts.status.get("standing", {}).items() if not key.startswith("late ")}
-        yield from overview.of({**facts.status, "standing": standing}).findings
+        seen = overview.of({**facts.status, "standing": standing})
+        yield from (finding for finding in seen.findings if finding != overview.NO_CHANNEL)
 
 
 def _keys(facts: Facts) -> Iterator[Finding]:
@@ -280,7 +281,7 @@ def _memory(facts: Facts) -> Iterator[Finding]:
 def _alerts(facts: Facts) -> Iterator[Finding]:
     if facts.mistakes:  # the channels are among the settings
         return
-    if not facts.alerts_configured and facts.status is None:  # otherwise the watchdog has told of it
+    if not facts.alerts_configured:
         yield overview.NO_CHANNEL
     if facts.alert:
         yield Finding(
