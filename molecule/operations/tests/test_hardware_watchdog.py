@@ -29,6 +29,7 @@ def test_systemd_keeps_the_hardware_watchdog_and_leaves_it_alone_again(pair: Pai
     serving = pair.on("pc-a", "systemctl", "show", "--property=MainPID", "openclaw-gateway").stdout
     before = kept(pair)
     for node in NODES:
+        pair.on(node, "sh", "-c", "test ! -e /dev/watchdog")  # a real one must not be touched
         pair.on(node, "touch", "/dev/watchdog")
     try:
         ran("site.yml", "--tags", "guard", "--extra-vars", '{"guard_hardware_watchdog_seconds": 4}')
