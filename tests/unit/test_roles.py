@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.dualjoe.ha.plugins.filter.saved_containers import saved_containers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -187,3 +189,52 @@ def test_the_machines_take_up_a_new_library_one_after_the_other(tmp_path: Path) 
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("RUNNING HANDLER") == 1
+
+
+@pytest.mark.parametrize(
+    ("backup", "saved"),
+    [
+        ({"hook": "postgres", "database": "x"}, True),
+        ({"hook": "none", "volumes": ["x"]}, True),
+        ({"hook": "none", "binds": ["/x"]}, True),
+        ({"hook": "none", "compose": ["/x"]}, True),
+        ({"hook": "none", "reason": "it keeps nothing"}, False),
+    ],
+)
+def test_a_container_is_saved_by_its_hook_or_by_what_is_named_besides(backup: dict[str, Any], saved: bool) -> None:
+    item = {"name": "box", "backup": backup}
+    assert saved_containers([item]) == ([item] if saved else [])
+
+
+@pytest.mark.parametrize(
+    ("backup", "saved"), [({"hook": "none", "volumes": ["x"]}, True), ({"hook": "none", "reason": "empty"}, False)]
+)
+def test_backups_are_missed_where_they_are_scheduled(tmp_path: Path, backup: dict[str, Any], saved: bool) -> None:
+    """Those of folders alone were scheduled, and nobody missed them."""
+    hosts = {"t440": {"containers_list": [{"name": "box", "backup": backup}]}, "pc-a": {}, "pc-b": {}}
+    groups = {"witness": ["t440"], "primary": ["pc-a"], "standby": ["pc-b"], "nodes": ["pc-a", "pc-b"]}
+    children = {group: {"hosts": {name: hosts[name] for name in names}} for group, names in groups.items()}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": children}}))
+    files = [
+        str(ROOT / "roles" / role / part / "main.yml")
+        for role in ("backup", "watchdog")
+        for part in ("defaults", "vars")
+    ]
+    told = "{{ {'jobs': watchdog_jobs | map(attribute='name'), 'hooks': _backup_hooks} | to_json }}"
+    task = {"name": "Tell", "ansible.builtin.copy": {"content": told, "dest": f"{tmp_path}/told.json", "mode": "0644"}}
+    play = {"hosts": "t440", "connection": "local", "gather_facts": False, "vars_files": files, "tasks": [task]}
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    done = subprocess.run(
+        [f"{sys.prefix}/bin/ansible-playbook", "-i", tmp_path / "hosts.yml", tmp_path / "play.yml"],
+        cwd=ROOT,
+        env=os.environ | {"ANSIBLE_PYTHON_INTERPRETER": sys.executable},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / "told.json").read_text("utf-8"))
+    assert found["hooks"] == ([{"name": "box", **backup}] if saved else [])
+    assert {"backup", "backup-verify", "drill"} & {*found["jobs"]} == (
+        {"backup", "backup-verify", "drill"} if saved else set()
+    )
