@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from collections.abc import AsyncIterator
@@ -63,6 +64,8 @@ WELL = Facts(
     locked={"rich": "15.0.0"},
     installed={"rich": "15.0.0", "pip": "25"},
     alert="",
+    containers=["web", "notes"],
+    saved=["notes"],
 )
 
 
@@ -220,6 +223,16 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
         "dualjoe resume",
     ),
     "observe mode that was forgotten": ({"status": pair(mode="observe")}, "only observes", "dualjoe observe off"),
+    "nothing of T440 that is saved": (
+        {"saved": ()},
+        "No container of T440 is saved: notes, web.",
+        "containers_list",
+    ),
+    "many containers of T440, and none saved": (
+        {"containers": list("gfedcba"), "saved": (), "left_out": ["a"]},
+        "No container of T440 is saved: b, c, d, e, f and 1 more.",
+        "backup_ignore",
+    ),
     "alerts that go nowhere": (
         {"alerts_configured": False, "status": pair(alert_channels=[])},
         "no channel is configured",
@@ -249,6 +262,8 @@ def test_each_planted_fault_is_found_with_its_remedy_and_nothing_else(fault: str
         ({"synchronised": None}, {"clocks"}),
         ({"library": ""}, {"versions"}),
         ({"locked": {}}, {"versions"}),
+        ({"saved": None}, {"backups"}),
+        ({"containers": None}, {"backups"}),
     ],
 )
 def test_what_could_not_be_looked_at_is_not_called_well(unseen: dict[str, Any], subjects: set[str]) -> None:
@@ -279,6 +294,11 @@ def test_a_job_that_is_not_yet_due_after_a_boot_is_no_trouble() -> None:
 def test_an_alert_that_was_not_tried_is_said() -> None:
     (finding,) = found(replace(WELL, alert=None))
     assert (finding.level, finding.remedy) == ("ok", "dualjoe doctor --send-alert")
+
+
+@pytest.mark.parametrize("seen", [{"containers": ()}, {"left_out": ["notes", "web"]}])
+def test_where_there_is_nothing_to_save_nothing_is_missed(seen: dict[str, Any]) -> None:
+    assert found(replace(WELL, saved=(), **seen)) == []
 
 
 def test_an_overdue_job_is_told_once() -> None:
@@ -392,11 +412,43 @@ def test_machines_with_the_same_library_say_the_same(tmp_path: Path) -> None:
     assert installed.running() == installed.on_disk(Path(installed.__file__).parent)
 
 
+LISTED = """printf '{"Names":"notes","Labels":"a=b"}\\n{"Names":"drill-x","Labels":"dualjoe.scratch=drill"}\\n'"""
+
+
+@pytest.mark.parametrize(
+    ("docker", "settings", "seen"),
+    [
+        (LISTED, {"containers": [{"name": "notes"}], "ignore": ["web"]}, (["notes"], ["notes"], ["web"])),
+        ("true", {"containers": []}, ([], [], [])),
+        ("exit 1", {"containers": []}, (None, [], [])),
+        (None, {"containers": []}, ([], [], [])),
+        (LISTED, {}, (["notes"], None, ())),
+    ],
+)
+def test_docker_is_asked_what_there_is_and_the_settings_what_is_saved(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    docker: str | None,
+    settings: dict[str, Any],
+    seen: tuple[Any, Any, Any],
+) -> None:
+    if docker:
+        (tmp_path / "docker").write_text(f"#!/bin/sh\n{docker}\n")
+        (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(facts, "BACKUP", tmp_path / "backup.json")
+    (tmp_path / "backup.json").write_text(json.dumps(settings))
+    told = facts._of_backups(Facts())
+    assert (told.containers, told.saved, told.left_out) == seen
+
+
 def test_a_machine_without_any_of_it_is_examined_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(facts, "CONFIG", tmp_path / "watchdog.json")
+    monkeypatch.setattr(facts, "BACKUP", tmp_path / "backup.json")
+    monkeypatch.setattr(facts, "DOCKER", "no-docker")
     real = control.ask
     monkeypatch.setattr(control, "ask", lambda command, **more: real(command, path=str(tmp_path / "no.sock"), **more))
     assert cli.main(["doctor"]) == cli.NOT_DONE
@@ -404,7 +456,7 @@ def test_a_machine_without_any_of_it_is_examined_all_the_same(
     assert "The watchdog's settings cannot be used" in said
     assert "The watchdog cannot be asked" in said
     assert "ansible-playbook site.yml" in said
-    for subject in ("pair", "keys", "ways to the nodes", "disks", "versions", "cron", "memory", "alerts"):
+    for subject in ("pair", "keys", "ways to the nodes", "disks", "versions", "cron", "memory", "backups", "alerts"):
         assert f"{subject}: cannot be told\n" in said
     assert cli.main(["doctor", "--json"]) == cli.NOT_DONE
     assert '"level": "critical"' in capsys.readouterr().out

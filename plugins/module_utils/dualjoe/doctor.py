@@ -16,6 +16,7 @@ from .overview import CRITICAL, OK, WARNING, WITNESS, Finding
 SITE = "on the controller: ansible-playbook site.yml"
 LEAST_FREE_SHARE = 0.1
 MOST_RESTARTS = 3
+MOST_NAMES = 5
 WATCHDOG = "dualjoe-watchdog.service"
 
 
@@ -59,7 +60,8 @@ class Facts:
     ``jobs``: those that are expected; ``pinned``: addresses with a known host key, as ssh looks them up; ``disks``:
     folder -> free and total bytes; ``synchronised``: whether T440's clock follows a time server; ``library``: that on
     T440's disk; ``locked`` and ``installed``: packages of the watchdog's environment -> version; ``store``: what is
-    wrong with the record; ``alert``: how a test alert ended, '' is well, None is not tried.
+    wrong with the record; ``containers``: T440's, by Docker; ``saved`` and ``left_out``: those that backups keep
+    something of, and those that they leave out on purpose; ``alert``: how a test alert ended, '' is well, None is not tried.
     """
 
     status: Mapping[str, Any] | None = None
@@ -78,6 +80,9 @@ class Facts:
     locked: Mapping[str, str] = field(default_factory=dict)
     installed: Mapping[str, str] = field(default_factory=dict)
     store: str = ""
+    containers: Sequence[str] | None = None
+    saved: Sequence[str] | None = None
+    left_out: Sequence[str] = ()
     alert: str | None = None
 
 
@@ -106,6 +111,8 @@ def _unseen(facts: Facts) -> Iterator[str]:
         yield "clocks"
     if not facts.library or not facts.locked:
         yield "versions"
+    if facts.containers is None or facts.saved is None:
+        yield "backups"
 
 
 def level(examined: Examined) -> str:
@@ -278,6 +285,17 @@ def _memory(facts: Facts) -> Iterator[Finding]:
             yield Finding(CRITICAL, name, told, overview.again("memory-sync", name))
 
 
+def _backups(facts: Facts) -> Iterator[Finding]:
+    """Where some are saved, each export tells of the others. Where none is, there is no export."""
+    names = sorted({*(facts.containers or ())} - {*facts.left_out})
+    if names and facts.saved is not None and not facts.saved:
+        more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+        told = f"No container of T440 is saved: {', '.join(names[:MOST_NAMES])}{more}."
+        yield Finding(
+            WARNING, WITNESS, told, f"fill containers_list, or backup_ignore where nothing is to be kept; {SITE}"
+        )
+
+
 def _alerts(facts: Facts) -> Iterator[Finding]:
     if facts.mistakes:  # the channels are among the settings
         return
@@ -303,6 +321,7 @@ _CHECKS: Mapping[str, Callable[[Facts], Iterator[Finding]]] = {
     "versions": _versions,
     "cron": _cron,
     "memory": _memory,
+    "backups": _backups,
     "alerts": _alerts,
 }
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import grp
 import importlib.metadata
+import json
 import pwd
 import re
+import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncssh
-from dualjoe import control, installed, wire
+from dualjoe import control, installed, uncovered, wire
 from dualjoe.doctor import Facts, File, Reach, Unit
 
 from .nodes import Node, Unreachable
@@ -28,6 +30,8 @@ LOCK = Path("/opt/dualjoe/watchdog-requirements.txt")
 LIBRARY = Path("/usr/local/lib/dualjoe/dualjoe")
 DRILL = Path("/etc/cron.d/dualjoe-drill")
 WEB = Path("/etc/dualjoe/web.json")
+BACKUP = Path("/etc/dualjoe/backup.json")
+DOCKER = "docker"
 REACH_SECONDS = 10.0
 COMMAND_SECONDS = 10.0
 _PINNED = re.compile(r"^([0-9a-z.:,\[\]-]+) ", re.MULTILINE)
@@ -36,7 +40,7 @@ _LOCKED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)\s*\\?$", re.MULTILINE)
 
 def collect(*, send_alert: bool) -> Facts:
     """Everything that root can see. Nothing is changed; a test alert is sent only where that is asked for."""
-    facts = _of_machine(Facts())
+    facts = _of_backups(_of_machine(Facts()))
     try:
         settings = load(CONFIG)
     except BadSettings as error:
@@ -60,6 +64,30 @@ def _of_machine(facts: Facts) -> Facts:
         locked=_locked(LOCK),
         installed=packages,
     )
+
+
+def _of_backups(facts: Facts) -> Facts:
+    """What Docker has, and what of it role backup has written down to be saved."""
+    facts = replace(facts, containers=_containers())
+    try:
+        settings = json.loads(BACKUP.read_text("utf-8"))
+        saved = [str(item["name"]) for item in settings["containers"]]
+        return replace(facts, saved=saved, left_out=list(map(str, settings.get("ignore", []))))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return facts
+
+
+def _containers() -> list[str] | None:
+    """Those of T440, running or not, but for a drill's; None where Docker is there and does not say."""
+    if shutil.which(DOCKER) is None:
+        return []
+    listed = ("container", "ls", "--all", "--format={{json .}}")
+    try:
+        told = subprocess.run([DOCKER, *listed], capture_output=True, check=True, timeout=COMMAND_SECONDS).stdout
+        found = [json.loads(line) for line in told.splitlines()]
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    return [str(each["Names"]) for each in found if uncovered.SCRATCH not in str(each.get("Labels"))]
 
 
 def _of_settings(facts: Facts, settings: Settings) -> Facts:
