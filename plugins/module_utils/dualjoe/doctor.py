@@ -61,7 +61,8 @@ class Facts:
     folder -> free and total bytes; ``synchronised``: whether T440's clock follows a time server; ``library``: that on
     T440's disk; ``locked`` and ``installed``: packages of the watchdog's environment -> version; ``store``: what is
     wrong with the record; ``containers``: T440's, by Docker; ``saved`` and ``left_out``: those that backups keep
-    something of, and those that they leave out on purpose; ``alert``: how a test alert ended, '' is well, None is not tried.
+    something of, and those that they leave out on purpose; ``alert``: how a test alert ended, '' is well, None is not
+    tried.
     """
 
     status: Mapping[str, Any] | None = None
