@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from dualjoe.restoring import Wanted
 from dualjoe_jobs import backup_restore, export, job, restore_box, restore_files, restore_nodes, restore_places
 from dualjoe_jobs.restore_nodes import Settings
 from dualjoe_jobs.rsync import Deadline
@@ -410,6 +411,24 @@ def test_a_damaged_snapshot_changes_nothing(harm: str, t440: T440) -> None:
     assert "one.txt" in result["why"]
     assert [path.name for path in t440.volume.iterdir()] == ["precious"]
     assert t440.docker.commands() == []
+
+
+def test_what_is_damaged_on_one_node_comes_from_the_other(t440: T440, tmp_path: Path) -> None:
+    """What was fetched wrong has the size and the time of what is right."""
+    tree = uploads(t440)
+    folder = t440.save("files", {"files": "/data"})
+    other = Site(tmp_path / "pc-b", "pc-b")
+    other.add(SNAPSHOT, {"box": ("files", t440.data)})
+    t440.nodes.append(other.node)
+    file = folder / "box/data/saved/files/a/deep/one.txt"
+    before = file.stat()
+    file.write_text("onE")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    why = t440.restore(Wanted(node="pc-a"))["why"]
+    assert f"`sudo -u dualjoe-backup dualjoe backup verify {SNAPSHOT}` on pc-a" in why
+    result = t440.restore(Wanted(node="pc-b"))
+    assert result["ok"], result
+    assert facts(t440.volume) == facts(tree)
 
 
 def test_a_damaged_catalog_changes_nothing(t440: T440) -> None:

@@ -60,11 +60,12 @@ class Node:
         self._receive(f"{snapshot.name}/{container}/", folder / container, deadline)
         fetched = Fetched(folder / container, part.hook)
         self._check_catalog(above / _LIST, container, fetched)
-        fetched.check()
+        fetched.check(snapshot.name, self.name)
         return fetched
 
     def _receive(self, path: str, target: Path, deadline: Deadline) -> None:
-        options = ["-rt", "--delete", "--sparse", "--chmod=D0700,F0600", f"--timeout={_SILENCE_SECONDS}"]
+        # -I: what is there may be damaged, or of the other node's damaged copy, and have the right size and time.
+        options = ["-rtI", "--delete", "--sparse", "--chmod=D0700,F0600", f"--timeout={_SILENCE_SECONDS}"]
         words = [*options, f"--rsh={' '.join(self.ssh)}", f"{self.login}:{path}", f"{target}/"]
         rsync.copy(words, deadline, watch=partial(check_reserve, target.parent))
 

@@ -49,8 +49,8 @@ class Fetched:
         with tree_restore.entries(self.folder) as listed:
             yield from catalog.within(listed, below)
 
-    def check(self) -> None:
-        """Check every file against the catalog. Raises JobFailed."""
+    def check(self, snapshot: str, node: str) -> None:
+        """Check every file against the catalog. Raises JobFailed: what to do where ``snapshot`` of ``node`` is damaged."""
         try:
             wrong = [entry.path for entry in self.entries("") if entry.has_data and not self._has(entry)]
         except CatalogError as error:
@@ -59,7 +59,8 @@ class Fetched:
             more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
             raise JobFailed(
                 f"{', '.join(map(repr, wrong[:3]))}{more} are not what the catalog says: nothing was restored;"
-                " `dualjoe backup verify` on the node repairs what the other node has, or name another snapshot"
+                f" `sudo -u dualjoe-backup dualjoe backup verify {snapshot}` on {node} repairs what the other node has,"
+                " or name another snapshot"
             )
 
     def _has(self, entry: Entry) -> bool:
