@@ -354,6 +354,12 @@ def test_all_that_is_wrong_is_one_table_and_nothing_is_changed(tmp_path: Path) -
     assert TOKEN not in output
 
 
+def test_a_gateway_s_folder_that_its_account_cannot_enter_is_refused(tmp_path: Path) -> None:
+    code, output = Site(tmp_path, {"openclaw_state_dir": "/root/.openclaw"}).write().run("playbooks/preflight.yml")
+    assert code != 0
+    assert [row.split(" -> ")[0].startswith("pc-") and "/root" in row for row in rows(output)] == [True, True], output
+
+
 @pytest.mark.parametrize(
     ("says", "row"),
     [

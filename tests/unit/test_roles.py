@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -156,6 +157,19 @@ def test_templates_say_that_ansible_manages_them(role: Path) -> None:
         lines = text.splitlines()
         first = lines[1] if lines[0].startswith("#!") else lines[0]
         assert first.startswith("{{ ansible_managed | comment"), template.relative_to(ROOT)
+
+
+@each_role
+def test_units_that_use_the_gateway_s_folder_do_not_hide_home(role: Path) -> None:
+    """OpenClaw's own default is ~/.openclaw, and an adopted one lies there."""
+    if not any("openclaw_state_dir" in path.read_text(encoding="utf-8") for path in role.glob("*/*.*")):
+        return
+    hidden = [
+        path.name
+        for path in role.glob("templates/*.j2")
+        if re.search("^ProtectHome=(yes|true|tmpfs)", path.read_text(), re.M)
+    ]
+    assert hidden == []
 
 
 def test_the_machines_take_up_a_new_library_one_after_the_other(tmp_path: Path) -> None:
