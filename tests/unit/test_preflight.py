@@ -89,7 +89,6 @@ def test_what_is_wrong_with_a_machine_is_named(other: dict[str, str], named: str
 @pytest.mark.parametrize(
     "other",
     [
-        {"system": "debian 13"},
         {"python": "3.9.0"},
         {"rsync": "", "rsync_offered": "3.2.7-1"},  # site.yml installs it
         {"rsync": ""},  # and fetches the lists first
@@ -107,9 +106,17 @@ def test_the_gateway_s_port_may_be_taken_on_t440() -> None:
     assert preflight.of_machine(T440, facts(listening="0100007F:4965")) == []
 
 
-@pytest.mark.parametrize("release", ["22.04", "24.04"])
-def test_an_untried_system_is_told_of_and_not_refused(release: str) -> None:
-    found = preflight.of_machine(PC_A, facts(system=f"ubuntu {release}"))
+@pytest.mark.parametrize(("python", "fits"), [("3.10.12", False), ("3.11.2", True)])
+def test_the_watchdog_needs_a_newer_python_than_a_node(python: str, fits: bool) -> None:
+    assert preflight.of_machine(PC_A, facts(python=python)) == []
+    found = preflight.of_machine(T440, facts(python=python))
+    assert what(found) == ([] if fits else ["python"])
+    assert all("3.11" in each.why and each.wrong for each in found)
+
+
+@pytest.mark.parametrize("system", ["debian 13", "ubuntu 22.04", "ubuntu 24.04"])
+def test_an_untried_system_is_told_of_and_not_refused(system: str) -> None:
+    found = preflight.of_machine(PC_A, facts(system=system))
     assert [(each.what, each.wrong) for each in found] == [("system", False)]
 
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 CLOCK_SECONDS = 5.0  # so much may a clock differ from the controller's
 FREE_MEBIBYTES = {False: 2048, True: 200}  # free on disk, before a machine is set up and afterwards; OpenClaw takes 900
 FREE_INODES = 50_000  # OpenClaw and its Node are 40,000 files
-PYTHON = (3, 9)
+PYTHON = {True: (3, 9), False: (3, 11)}  # the oldest that does for a node, and for the watchdog on the witness
 RSYNC = (3, 2)
-TRIED = ("debian 12", "debian 13")
-UNTRIED = ("ubuntu 22.04", "ubuntu 24.04")
+TRIED = ("debian 12",)
+UNTRIED = ("debian 13", "ubuntu 22.04", "ubuntu 24.04")
 ARCHITECTURES = ("x86_64", "aarch64")  # OpenClaw's Node is there for these
 INVENTORY = "inventory"
 
@@ -132,7 +132,7 @@ def of_clock(name: str, now: float, before: float, after: float) -> list[Finding
 
 def of_machine(machine: Machine, facts: Facts) -> list[Finding]:
     """Is the machine fit for what it is to do?"""
-    found = [*_of_system(machine.name, facts), *_of_programs(machine.name, facts), *_of_room(machine.name, facts)]
+    found = [*_of_system(machine.name, facts), *_of_programs(machine, facts), *_of_room(machine.name, facts)]
     if _first(facts, "uid") != "0":
         do = "set ansible_become: true for this host, or ansible_user: root"
         found.append(Finding(machine.name, "user", f"Ansible is {machine.user or 'a user'} there, not root", do))
@@ -186,13 +186,15 @@ def _of_system(name: str, facts: Facts) -> list[Finding]:
     return found
 
 
-def _of_programs(name: str, facts: Facts) -> list[Finding]:
+def _of_programs(machine: Machine, facts: Facts) -> list[Finding]:
     found = []
+    name, oldest = machine.name, PYTHON[machine.node]
     python = _first(facts, "python")
     if not python:
         found.append(Finding(name, "python", "there is no /usr/bin/python3", "apt install python3"))
-    elif _version(python) < PYTHON:
-        why = f"/usr/bin/python3 is {python}; 3.9 is the oldest that does"
+    elif _version(python) < oldest:
+        user = "a node" if machine.node else "the watchdog"
+        why = f"/usr/bin/python3 is {python}; {user} needs {oldest[0]}.{oldest[1]} or newer"
         found.append(Finding(name, "python", why, "upgrade the system"))
     rsync = _first(facts, "rsync")
     if rsync and _version(rsync) < RSYNC:
