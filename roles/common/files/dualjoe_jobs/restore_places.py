@@ -50,7 +50,7 @@ class Fetched:
             yield from catalog.within(listed, below)
 
     def check(self, snapshot: str, node: str) -> None:
-        """Check every file against the catalog. Raises JobFailed: what to do where ``snapshot`` of ``node`` is damaged."""
+        """Check every file against the catalog. Raises JobFailed, with what repairs ``snapshot`` on ``node``."""
         try:
             wrong = [entry.path for entry in self.entries("") if entry.has_data and not self._has(entry)]
         except CatalogError as error:
