@@ -101,9 +101,22 @@ def test_all_jobs_go_on_with_the_new_keys(pair: Pair) -> None:
     assert sum(counts["changed"] for counts in recap(playbook("site.yml").stdout).values()) == 0
 
 
-def test_a_version_that_does_not_start_is_taken_back(pair: Pair) -> None:
+def test_site_yml_leaves_joe_the_version_that_he_has(pair: Pair) -> None:
     for node in ("pc-a", "pc-b"):
         root(pair, node, RELEASES)
+    serving = pair.on("pc-a", "systemctl", "show", "--property=MainPID", "openclaw-gateway").stdout
+    done = playbook("site.yml", "--extra-vars", '{"openclaw_install": true}')
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sum(counts["changed"] for counts in recap(done.stdout).values()) == 0
+    assert " ".join(done.stdout.split()).count(f"Joe stays with OpenClaw {OLD}; {NEW} is installed beside it") == 2
+    for node in ("pc-a", "pc-b"):
+        assert f"/opt/openclaw/releases/{OLD}/" in root(pair, node, "cat /opt/openclaw/bin/openclaw")
+        assert root(pair, node, "ls /opt/openclaw/releases").split() == [OLD, NEW]
+        assert root(pair, node, "ls /opt/openclaw/bin").split() == ["openclaw"]
+    assert pair.on("pc-a", "systemctl", "show", "--property=MainPID", "openclaw-gateway").stdout == serving
+
+
+def test_a_version_that_does_not_start_is_taken_back(pair: Pair) -> None:
     root(pair, "pc-b", f"cp {RELEASE} {RELEASE}.good && echo 'import sys; sys.exit(1)' > {RELEASE}")
     plan = playbook(*UPGRADE, "--check")
     assert plan.returncode == 0, plan.stdout + plan.stderr
