@@ -113,6 +113,7 @@ def test_one_screen_says_who_is_active_since_when_and_why_and_how_each_machine_i
         ({"situation": "missed", "nodes": not_heard(12.0)}, "critical", "Nobody is known to serve", "watch"),
         ({"situation": "silent", "nodes": not_heard(None)}, "critical", "Nobody is known to serve", "watch"),
         ({"standing": {"disk": "The disk of T440 is full"}}, "critical", "is full", "df -h"),
+        ({"standing": {"unwritten": "T440 cannot write"}}, "critical", "cannot write", "df -h"),
         ({"standing": {"lost pc-b": "pc-b does not answer T440."}}, "warning", "does not answer", "switch pc-b on"),
         ({"standing": {"paused": "Paused until"}}, "warning", "Paused", "dualjoe resume"),
         ({"standing": {"unfit pc-b": "pc-b could not"}}, "warning", "could not", "on pc-b: dualjoe status"),

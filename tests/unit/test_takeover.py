@@ -22,6 +22,7 @@ from dualjoe.takeover import (
     request_move,
     request_pause,
     request_resume,
+    unwritten,
 )
 
 A, B = "pc-a", "pc-b"
@@ -404,6 +405,34 @@ def test_only_what_its_peer_misses_too_is_fenced() -> None:
     assert decide(HOME, world(gone(A), missed), POLICY).actions == ()
     off = on_revoked(HOME, A, 7)
     assert decide(off, world(gone(A), missed), policy).actions == (Action("grant", B, 8),)
+
+
+WELL = replace(seen(A), fit_since=NOW - 999)
+
+
+@pytest.mark.parametrize(
+    ("record", "the_world", "renewed"),
+    [
+        (AWAY, world(WELL, seen(B, "active")), [B]),
+        (HOME, world(seen(A, "active", gateway="failed"), seen(B)), [A]),
+        (PAUSED, world(seen(A, "active"), seen(B), wall=WALL + 3601), [A]),
+        (HOME, world(gone(A), seen(B), last_lease_sent_at=NOW - 99), []),
+        (HOME, world(seen(A), seen(B)), []),
+        (EMPTY, world(seen(A, "active"), seen(B)), []),
+        # somebody serves in a later term, or the holder is told to stop
+        (HOME, world(seen(A, "active"), seen(B, "active", epoch=8)), []),
+        (PAUSED, world(seen(A, "active"), seen(B), wall=WALL + 3601, busy={A: "revoke"}), []),
+    ],
+)
+def test_what_cannot_be_written_down_is_not_done_and_who_serves_goes_on(
+    record: Record, the_world: World, renewed: list[str]
+) -> None:
+    wanted = decide(record, the_world, POLICY)
+    assert wanted.record != record
+    done = unwritten(wanted, record, the_world)
+    assert (done.situation, done.record) == ("unwritten", record)
+    assert list(done.actions) == [Action("renew", node, 7) for node in renewed]
+    assert wanted.reason in done.reason
 
 
 def test_an_operator_s_word_that_a_node_is_off_ends_the_wait() -> None:

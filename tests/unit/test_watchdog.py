@@ -298,17 +298,22 @@ async def test_alerts_are_kept_until_telegram_takes_them(
     assert TOKEN not in caplog.text
 
 
+def fill_disk(watchdog: coordinator.Coordinator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """T440 can write nothing any more."""
+
+    def full(*_arguments: object, **_named: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    for write in ("add_alert", "alerts_taken", "save_told", "add_event", "save_record"):
+        monkeypatch.setattr(watchdog.store, write, full)
+
+
 async def test_a_full_disk_is_told_of_and_does_not_end_the_watch(
     pair: Pair, bot: BotApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with pair.watched() as watchdog:
         await until(lambda: watchdog.decision.situation == "home")
-
-        def full(*_arguments: object, **_named: object) -> None:
-            raise sqlite3.OperationalError("database or disk is full")
-
-        for write in ("add_alert", "alerts_taken", "save_told", "add_event", "save_record"):
-            monkeypatch.setattr(watchdog.store, write, full)
+        fill_disk(watchdog, monkeypatch)
         for text in ("the barn is on fire", "so is the house"):
             assert await watchdog.outbox.missing(watchdog.outbox.put(Notice(text)), 5) == []
         assert bot.texts[-2:] == ["[joe] the barn is on fire", "[joe] so is the house"]
@@ -321,6 +326,39 @@ async def test_a_full_disk_is_told_of_and_does_not_end_the_watch(
     assert bot.texts[-1] == "[joe] rain"
     async with pair.watched(free_bytes=2**62):
         await until(lambda: any("The disk of T440 is full" in text for text in bot.texts))
+
+
+async def test_a_move_that_cannot_be_written_down_is_not_made_and_people_are_told(
+    pair: Pair, bot: BotApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with pair.watched(reminder=0.6) as watchdog:
+        await until(lambda: watchdog.decision.situation == "home")
+        fill_disk(watchdog, monkeypatch)
+        await pair.switch_off("pc-a")
+        await until(lambda: sum("T440 cannot write down what it decides" in text for text in bot.texts) >= 2)
+        assert "pc-a has been silent" in next(text for text in bot.texts if "cannot write down" in text)
+        assert watchdog.status()["situation"] == "unwritten"
+        assert pair.guards["pc-b"].asked == []
+        monkeypatch.undo()
+        await until(lambda: pair.guards["pc-b"].active)
+        await until(lambda: any("Over: T440 writes down what it decides again" in text for text in bot.texts))
+
+
+async def test_who_serves_is_renewed_also_while_a_move_home_cannot_be_written_down(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, standby = (pair.guards[name] for name in ("pc-a", "pc-b"))
+    async with pair.watched() as watchdog:
+        await until(lambda: watchdog.decision.situation == "home")
+        await pair.switch_off("pc-a")
+        await until(lambda: standby.active and watchdog.decision.situation == "away")
+        fill_disk(watchdog, monkeypatch)
+        asked = len(home.asked)
+        await pair.switch_on("pc-a")
+        await until(lambda: watchdog.decision.situation == "unwritten")
+        await asyncio.sleep(2 * watchdog.policy.timing.ttl)
+        assert (standby.active, home.asked[asked:]) == (True, [])
+        assert "has been well" in watchdog.decision.reason
 
 
 async def test_a_job_that_fails_on_a_node_is_told_once_and_so_is_its_end(pair: Pair, bot: BotApi) -> None:

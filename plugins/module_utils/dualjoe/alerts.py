@@ -13,7 +13,8 @@ from .pair import Decision, Sighting
 
 NOT_SERVED = frozenset({"nobody_fit", "alone", "sick_alone"})
 HELD_BACK = frozenset({"paused", "observing"})  # a move is due and not made
-URGENT = frozenset({"service", "stray", "forced", "failover", "not_ready"})  # kinds that somebody is woken for
+# Kinds that somebody is woken for.
+URGENT = frozenset({"service", "unwritten", "stray", "forced", "failover", "not_ready"})
 STARTING = frozenset({"starting", "settling", "waiting_for_both"})  # T440 has only just begun to look
 _TRIES = "T440 starts him on the first node that can."
 _HELD = "T440 moves nobody now."
@@ -82,6 +83,12 @@ def standing(
         found["service"] = (
             f"Joe is not served as he should be: {decision.reason}. {done} What to do: 'dualjoe status' on T440 says"
             " what each node lacks."
+        )
+    if decision.situation == "unwritten":
+        found["unwritten"] = (
+            f"T440 cannot write down what it decides, so it does nothing of it: {decision.reason}. Joe is moved nowhere"
+            " meanwhile, whatever happens. What to do on T440: make room ('df -h /var/lib/dualjoe', 'du -xh"
+            " --max-depth=2 /'); 'journalctl -u dualjoe-watchdog' says what is wrong otherwise."
         )
     if decision.situation == "promised":
         found["witness"] = (
@@ -235,6 +242,7 @@ def over(key: str) -> str:
         "forced": "every gateway runs on a lease of T440 again.",
         "channel": f"{what} takes alerts again.",
         "disk": "T440's disk has room again.",
+        "unwritten": "T440 writes down what it decides again.",
         "lost": f"{node} answers T440 again.",
         "unfit": f"{node} could run the gateway again.",
         "job": f"Job {job} on {node} works again.",

@@ -253,13 +253,14 @@ def _of_trouble(key: str, text: str, status: Mapping[str, Any]) -> Finding:
     if kind == "warning":
         job, (_, _, on) = where, rest.partition(" on ")
         return Finding(WARNING, on or WITNESS, text, again(job, on or "either node"))
-    level = CRITICAL if kind in ("service", "disk") else WARNING
+    level = CRITICAL if kind in ("service", "disk", "unwritten") else WARNING
     remedies = {
         "service": "dualjoe timeline --limit 20",
         "witness": f"on T440: ip -brief address; ping -c 3 {status['holder']}",
         "paused": "dualjoe resume",
         "observing": "dualjoe observe off",
         "disk": "on T440: df -h; du -xh --max-depth=2 /var",
+        "unwritten": "on T440: df -h; journalctl -u dualjoe-watchdog -n 50",
         "channel": "dualjoe alert-test",
         "lost": f"switch {where} on; on it: systemctl status dualjoe-guard ssh",
         "unfit": f"on {where}: dualjoe status",

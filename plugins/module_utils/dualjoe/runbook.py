@@ -19,6 +19,7 @@ SECTIONS = {
     "paused": "Joe is paused",
     "observing": "T440 only observes",
     "disk": "The disk of T440 is full",
+    "unwritten": "The disk of T440 is full",
     "channel": "A channel takes no alerts",
     "job": "A job failed",
     "late": "A job does not run, or brings nothing new",

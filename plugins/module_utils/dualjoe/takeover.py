@@ -35,6 +35,7 @@ promised           a grant is due, its node is bound by a promise  wait: the pee
 settling           a grant is due, the peer was not heard lately   wait until its node must know of a forced term
 nobody_fit         a grant is due, no node is fit                  wait
 paused, observing  a move is due that nobody asked for             renew the holder, and say so
+unwritten          what is due cannot be stored                    renew the holder of record, and say so
 =================  ==============================================  =================================================
 
 A node that reports a higher epoch than the record's is believed before anything else.
@@ -88,6 +89,13 @@ def decide(record: Record, world: World, policy: Policy) -> Decision:
         reason = f"nothing is moved now; otherwise: {decision.reason}"
         return Decision(record, situation, reason, _renewal(record, world))
     return decision
+
+
+def unwritten(wanted: Decision, record: Record, world: World) -> Decision:
+    """What is done instead where the record of ``wanted`` cannot be stored: nothing that follows from it. Whoever holds
+    the lease by the stored one goes on, unless he is being stopped, or somebody has a later term."""
+    stays = wanted.record.epoch == record.epoch and world.busy.get(record.holder or "") != "revoke"
+    return Decision(record, "unwritten", wanted.reason, _renewal(record, world) if stays else ())
 
 
 def _serve(record: Record, world: World, policy: Policy) -> Decision:

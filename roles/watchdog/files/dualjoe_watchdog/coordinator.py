@@ -199,13 +199,13 @@ class Coordinator:
     # ---- deciding
 
     def step(self) -> None:
-        """Decide, store, act."""
+        """Decide, store, act. Of what cannot be stored, only people are told, and the holder is renewed."""
         world = self._world()
         decision = takeover.decide(self.record, world, self.policy)
         if self._must_look_first(decision, world.now):
             return
         if not self._store(decision.record):
-            return
+            decision = takeover.unwritten(decision, self.record, world)
         self._note(decision)
         for action in decision.actions:
             if action.verb == "renew":

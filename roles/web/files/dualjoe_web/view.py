@@ -45,6 +45,7 @@ _HEADLINES = {
     "resuming": ("busy", "The pause ends"),
     "paused": ("bad", "A move of Joe is due, and paused"),
     "observing": ("bad", "A move of Joe is due, and T440 only observes"),
+    "unwritten": ("bad", "T440 cannot write down what is due, and does not do it"),
     "promised": ("bad", "T440 would want a failover, and the nodes disagree"),
     "stray": ("bad", "A gateway runs without a lease"),
     "nobody_fit": ("bad", "Nobody serves Joe: no node is fit"),
