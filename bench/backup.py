@@ -174,14 +174,16 @@ class Ours(Program):
         return seconds
 
     def restore(self, empty: Path) -> tuple[float, Path]:
-        """As T440's restore does: the container's folder by rsync, then its tree by the catalog."""
+        """As T440's restore does: the container's folder by rsync, all of it checked, then its tree by the catalog."""
         fetched, target = empty / "box", empty / "data"
         seconds, _ = self._fetch(self.place / "backups/current/box", fetched)
         command = _python(
             self.place.parent,
             "import os",
             "from pathlib import Path",
+            "from dualjoe_jobs.restore_nodes import Fetched",
             "from dualjoe_jobs.tree_restore import place",
+            f"Fetched(Path({str(fetched)!r}), 'files').check()",
             f"place(Path({str(fetched)!r}), Path({str(target)!r}), os.geteuid() == 0, 'saved/files')",
         )
         seconds += timed(["sh", "-c", f"exec {command}"])
