@@ -183,7 +183,7 @@ class Ours(Program):
             "from pathlib import Path",
             "from dualjoe_jobs.restore_nodes import Fetched",
             "from dualjoe_jobs.tree_restore import place",
-            f"Fetched(Path({str(fetched)!r}), 'files').check()",
+            f"Fetched(Path({str(fetched)!r}), 'files').check('newest', 'here')",
             f"place(Path({str(fetched)!r}), Path({str(target)!r}), os.geteuid() == 0, 'saved/files')",
         )
         seconds += timed(["sh", "-c", f"exec {command}"])
