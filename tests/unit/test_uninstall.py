@@ -198,7 +198,26 @@ def test_a_plain_gateway_that_runs_already_goes_on(nodes: Nodes) -> None:
     assert after == {"pc-a": "inactive", "pc-b": "active"}
 
 
+@pytest.mark.parametrize(
+    ("there", "other", "move"), [("pc-a", "pc-b", "failover.yml"), ("pc-b", "pc-a", "failback.yml")]
+)
+def test_joe_is_not_taken_from_the_node_where_he_serves(nodes: Nodes, there: str, other: str, move: str) -> None:
+    """The other node's memory is older: a move brings it up to date first."""
+    states = {there: "active", other: "inactive"}
+    well, said, after = nodes.run(states, "-e", f"gateway={other}")
+    assert not well
+    assert f"Joe serves on {there}" in said
+    assert move in said
+    assert "Nothing was changed" in said
+    assert after == states
+    assert nodes.run(states, "-e", f"gateway={there}")[::2] == (True, states)
+
+
+def test_where_joe_serves_nowhere_he_goes_on_where_it_is_said(nodes: Nodes) -> None:
+    states = {"pc-a": "inactive", "pc-b": "inactive"}
+    assert nodes.run(states, "-e", "gateway=pc-b")[::2] == (True, states)
+
+
 def test_a_gateway_that_is_not_to_go_on_is_stopped(nodes: Nodes) -> None:
     states = {"pc-a": "active", "pc-b": "inactive"}
-    assert nodes.run(states, "-e", "gateway=pc-b")[::2] == (True, {"pc-a": "inactive", "pc-b": "inactive"})
     assert nodes.run(states, "-e", "gateway=none")[::2] == (True, {"pc-a": "inactive", "pc-b": "inactive"})
