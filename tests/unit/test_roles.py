@@ -252,3 +252,30 @@ def test_backups_are_missed_where_they_are_scheduled(tmp_path: Path, backup: dic
     assert {"backup", "backup-verify", "drill"} & {*found["jobs"]} == (
         {"backup", "backup-verify", "drill"} if saved else set()
     )
+
+
+def test_the_memory_s_units_may_write_where_its_sets_are(tmp_path: Path) -> None:
+    """Also beside the gateway's own folder; but not into all that is there."""
+    role = ROOT / "roles/memory_sync"
+    sets = [*defaults_of(role)["memory_sync_sets"], {"name": "notes", "path": "/srv/notes", "include": ["**"]}]
+    (tmp_path / "defaults.yml").write_text(yaml.safe_dump({"memory_sync_sets": sets}))
+    folders = {"ansible.builtin.debug": {"msg": "FOLDERS {{ _memory_sync_writable | join(' ') }} END"}}
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "vars": {"openclaw_state_dir": "/srv/openclaw"},
+        "vars_files": [str(tmp_path / "defaults.yml"), str(role / "vars/main.yml")],
+        "tasks": [folders],
+    }
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    done = subprocess.run(
+        [f"{sys.prefix}/bin/ansible-playbook", "-i", "localhost,", "-c", "local", tmp_path / "play.yml"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = done.stdout.partition("FOLDERS ")[2].partition(" END")[0].split()
+    assert {"/srv/openclaw", "/srv/notes"} <= set(told)
+    assert not {"/srv", "/"} & set(told)
