@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import uuid
+from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -246,6 +249,49 @@ async def test_the_answer_to_a_slow_verb_tells_how_the_node_is_then(
     probe = await guard._reply({"as": "witness", **wire.request("probe")}, 0)
     assert probe.keys() == replies[0]["probe"].keys()
     assert [probes.mistake(told) for told in (probe, replies[0]["probe"])] == ["", ""], "T440 would not believe it"
+
+
+@pytest.fixture
+def endless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """An ssh that prints without end; how many bytes of it were taken."""
+    (tmp_path / "bin").mkdir()
+    count = tmp_path / "written"
+    code = f"import os\nn = 0\nwhile os.write(1, bytes(1 << 17)): n += 1; open({str(count)!r}, 'w').write(str(n))"
+    (tmp_path / "bin/ssh").write_text(f"#!{sys.executable} -S\n{code}\n")
+    (tmp_path / "bin/ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    return lambda: int(count.read_text()) << 17 if count.exists() else 0
+
+
+async def test_of_a_peer_that_prints_without_end_no_more_is_taken_than_a_line(
+    settings: Settings, endless: Callable[[], int]
+) -> None:
+    """The kernel would end the gateway for want of memory, and only then the guard."""
+    guard = Guard(settings, SlowSystemd([]), str(uuid.uuid4()))
+    answer = await guard.ask_peer(wire.request("probe"))
+    assert (answer["error"], "more than" in answer["message"]) == ("unreachable", True)
+    assert endless() <= 8 * wire.MAX_LINE_BYTES
+
+
+async def test_of_a_gateway_that_answers_without_end_no_more_is_taken() -> None:
+    sent = 0
+
+    async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        with suppress(ConnectionError):
+            while True:
+                writer.write(bytes(1 << 16))
+                await writer.drain()
+                sent += 1 << 16
+                await asyncio.sleep(0)
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    gateway = Gateway("openclaw-gateway.service", f"http://127.0.0.1:{port}", 2)
+    with closing(server):
+        assert await gateway._get("/healthz") is None
+    assert sent < 32 << 20, "with what the kernel holds on the way"
 
 
 # A gateway without a lease

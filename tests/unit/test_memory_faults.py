@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime, timedelta, timezone, tzinfo
 from pathlib import Path
@@ -611,6 +612,21 @@ def test_a_connection_that_has_stalled_is_left(pair: Pair, monkeypatch: pytest.M
     with pytest.raises(JobFailed, match="joe@pc-a has said nothing for 0 s"):
         memory_follow.follow(memory, pair.b.probe, pytest.fail)
     assert not Path(f"/proc/{Path(f'{pair.calls}.pid').read_text().strip()}").exists()
+
+
+def test_of_a_node_that_prints_without_end_no_more_is_kept_than_a_line(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.connect("exec cat /dev/zero")
+    memory = Memory.load(pair.b.settings, pair.b.root)
+    asked = itertools.count()
+
+    def is_patient() -> Mapping[str, Any]:
+        assert next(asked) < 100, "all of it is kept"
+        return dict(pair.b.probe())
+
+    with pytest.raises(JobFailed, match="too long"):
+        memory_follow.follow(memory, is_patient, pytest.fail)
 
 
 def test_what_fails_in_the_same_way_again_is_told_once(pair: Pair) -> None:

@@ -232,6 +232,19 @@ async def test_a_late_probe_does_not_end_the_slow_verb_beside_it(pair: Pair) -> 
     node.close()
 
 
+async def test_of_a_node_that_prints_without_end_no_more_is_taken_than_a_line(pair: Pair) -> None:
+    """It is asked for a sync for five minutes, and what it sends in that time would fill T440's memory."""
+    pair.guards["pc-b"].prints_on = True
+    settings = pair.settings()
+    node = Node(settings.standby, settings.key, settings.known_hosts)
+    with pytest.raises(Unreachable, match="too long"):
+        await node.ask(wire.request("sync"), 10)
+    pair.guards["pc-b"].prints_on = False
+    assert pair.guards["pc-b"].printed <= 16 * wire.MAX_LINE_BYTES, "its own buffers, and those on the way"
+    assert (await node.ask(wire.request("sync"), 10))["ok"] is True
+    node.close()
+
+
 # Alerts
 
 

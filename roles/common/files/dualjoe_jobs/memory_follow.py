@@ -52,6 +52,8 @@ def follow(memory: Memory, probe: Probe, sync: Sync) -> None:
                 *lines, waiting = (waiting + read).split(b"\n")
                 if any(_is_change(line) for line in lines):
                     sync()
+                if len(waiting) > wire.MAX_LINE_BYTES:  # it may print without end
+                    raise JobFailed("the other node said something strange: line is too long")
         finally:
             process.kill()
 

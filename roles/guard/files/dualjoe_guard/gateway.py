@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from dualjoe import wire
 from dualjoe.health import Reading
 
 _CGROUP_ROOTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified")
@@ -17,7 +18,7 @@ _CGROUP_ROOTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/uni
 
 @dataclass(frozen=True)
 class Command:
-    """What a finished command said. ``code`` is None when it ran out of time and was killed."""
+    """What a finished command said. ``code`` is None when it was killed: it ran out of time, or said too much."""
 
     code: int | None
     output: str
@@ -38,15 +39,36 @@ async def run(*argv: str, timeout: float, stdin: bytes = b"") -> Command:
         stderr=asyncio.subprocess.STDOUT,
         env=environment,
     )
+    if process.stdin:
+        process.stdin.write(stdin)
+        process.stdin.close()
     try:
-        output, _ = await asyncio.wait_for(process.communicate(stdin or None), timeout)
+        output = await asyncio.wait_for(_said(process), timeout)
     except asyncio.TimeoutError:
         return Command(None, f"{argv[0]} did not end within {timeout:g} s")
+    except ValueError as error:
+        return Command(None, f"{argv[0]}: {error}")
     finally:
         if process.returncode is None:
             process.kill()
-            await process.wait()
+            await process.communicate()  # with what is left in its pipe: it does not count as ended before
     return Command(process.returncode, output.decode(errors="replace").strip())
+
+
+async def _said(process: asyncio.subprocess.Process) -> bytes:
+    assert process.stdout is not None
+    output = await _whole(process.stdout)
+    await process.wait()
+    return output
+
+
+async def _whole(reader: asyncio.StreamReader) -> bytes:
+    """What is read until its end. The other node or Joe may have none: raises ValueError beyond the longest line."""
+    try:
+        await reader.readexactly(wire.MAX_LINE_BYTES + 1)
+    except asyncio.IncompleteReadError as error:
+        return error.partial
+    raise ValueError(f"more than {wire.MAX_LINE_BYTES} bytes came")
 
 
 @dataclass(frozen=True)
@@ -156,7 +178,7 @@ class Gateway:
             head = f"GET {path} HTTP/1.1\r\nHost: {self._host}\r\nConnection: close\r\n\r\n"
             writer.write(head.encode())
             status = (await reader.readline()).split()
-            rest = await reader.read()
+            rest = await _whole(reader)
             return int(status[1]), rest.partition(b"\r\n\r\n")[2]
         finally:
             writer.close()

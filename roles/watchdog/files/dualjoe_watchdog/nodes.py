@@ -66,11 +66,18 @@ class Node:
     async def _ask(self, line: _Line, message: dict[str, Any]) -> dict[str, Any]:
         line.begin()
         try:
-            # The node runs the key's forced command whatever is asked for here.
-            done = await line.connection.run("dualjoe-ask", input=wire.encode(message), encoding=None, check=False)
+            # The node runs the key's forced command whatever is asked for here. It may print without end: by the window
+            # no more is taken than the longest line, and what is no line then is a reply cut off or too long.
+            process = await line.connection.create_process(
+                "dualjoe-ask", encoding=None, stderr=asyncssh.DEVNULL, window=wire.MAX_LINE_BYTES + 1
+            )
+            process.stdin.write(wire.encode(message))
+            process.stdin.write_eof()
+            reply = wire.decode(await process.stdout.readline())
+            await process.wait_closed()
+            return reply
         finally:
             line.end()
-        return wire.decode(done.stdout if isinstance(done.stdout, bytes) else b"")
 
     async def _connected(self) -> _Line:
         async with self._connecting:
