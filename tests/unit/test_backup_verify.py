@@ -140,6 +140,7 @@ def test_damage_is_named_and_remembered(pair: Pair, harm: Harm, path: str) -> No
     assert outcome.result == "failed"
     assert "damaged, and not repaired" in outcome.message
     assert f"{bad.name}/{path}" in outcome.message
+    assert ("only by hand" in outcome.message) == (path == "snapshot.json")
     found = Verified.load(pair.backups)
     assert [found.word(name) for name in pair.snapshots] == ["good", "bad", "good"]
     assert path in found.damaged[bad.name]

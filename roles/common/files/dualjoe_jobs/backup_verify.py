@@ -20,7 +20,7 @@ from dualjoe import snapshot_check, snapshots
 from dualjoe.catalog import Entry
 from dualjoe.names import shown
 from dualjoe.snapshot_check import Damage, Tally, Wanted
-from dualjoe.snapshots import SnapshotError
+from dualjoe.snapshots import DATA, SNAPSHOT, SnapshotError
 
 from . import job
 from .backup_repair import Repair
@@ -32,6 +32,7 @@ from .verified import Verified
 _DAY_SECONDS = 86400
 _LEAST_DAYS = 1 / 24  # a run reads for one hour at the least, whatever the clock says
 _MOST = 10_000  # so much damage is taken up in one run; the rest is found by the next one
+_BY_HAND = f", of those without their {SNAPSHOT} only by hand, from CONTAINER/{DATA}"
 _TOLD = 5
 
 
@@ -149,13 +150,17 @@ def _outcome(repair: Repair, bad: Sequence[str], said: str) -> Outcome:
     if lost := [f"{place.name}/{path}" for place, paths in repair.lost.items() for path in paths]:
         told.append(
             f"damaged, and not repaired ({repair.why}): {_listed(lost)}. These snapshots count no more among those that"
-            " are kept; all else in them can be restored"
+            f" are kept; all else in them can be restored{_BY_HAND if _without_list(repair) else ''}"
         )
     if repair.surplus:
         told.append(f"these do not belong into the snapshots; look at them, and remove them: {_listed(repair.surplus)}")
     if bad:
         told.append(f"found damaged before, and not looked at this time: {_listed(bad)}")
     return Outcome("failed", f"{'; '.join(told)} ({said})", warnings=warnings)
+
+
+def _without_list(repair: Repair) -> bool:
+    return any(SNAPSHOT in paths for paths in repair.lost.values())
 
 
 def _listed(names: Sequence[str]) -> str:
