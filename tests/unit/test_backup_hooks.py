@@ -7,16 +7,18 @@ import os
 import sqlite3
 import struct
 import subprocess
+import sys
 import threading
 import time
 from contextlib import closing
 from io import BytesIO
 from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from dualjoe import databases
-from dualjoe_jobs import hooks_databases, restore_box
+from dualjoe_jobs import hooks_databases, program, restore_box, sealed_sqlite
 from dualjoe_jobs.backup_hooks import HOOKS
 from dualjoe_jobs.container import Container, HookFailed, Place, Saved, run_program
 from dualjoe_jobs.hooks_databases import check_rdb
@@ -520,6 +522,32 @@ def test_of_what_a_program_prints_without_end_only_the_begin_is_kept(tmp_path: P
     with pytest.raises(HookFailed, match=r"sh ended with 1: y$"):
         run_program([*endless, "1"], tmp_path / "whole", 30)
     assert (tmp_path / "whole").stat().st_size == PRINTED_BYTES + 1
+
+
+def test_a_dump_without_end_is_ended_before_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "_LOOK_SECONDS", 0.05)
+    dump = tmp_path / "dump"
+
+    def status(folder: Path) -> SimpleNamespace:
+        assert folder == tmp_path
+        free = (40 << 20) - dump.stat().st_size
+        return SimpleNamespace(f_frsize=1, f_blocks=1000 << 20, f_bavail=free, f_files=0, f_favail=0)
+
+    monkeypatch.setattr(os, "statvfs", status)
+    endless = "import sys, time\nwhile True: sys.stdout.write('x' * 100000); time.sleep(0.001)"
+    with pytest.raises(HookFailed, match="nearly full"):
+        run_program([sys.executable, "-c", endless], dump, 30)
+
+
+def test_the_copy_of_a_database_leaves_the_disk_its_reserve(
+    volume: Path, target: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_database(volume / "notes.sqlite")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)  # it does not shut itself in
+    full = SimpleNamespace(f_frsize=1, f_blocks=1000 << 20, f_bavail=20 << 20, f_files=0, f_favail=0)
+    monkeypatch.setattr(os, "statvfs", lambda _: full)
+    sealed_sqlite.main(json.dumps([str(volume), "notes.sqlite", "notes.sqlite", str(target), 30]))
+    assert "nearly full" in json.loads(capsys.readouterr().out)["error"]
 
 
 def test_a_missing_program_is_named() -> None:

@@ -11,11 +11,12 @@ import time
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from dualjoe import catalog, wire
-from dualjoe_jobs import backup_prepare, discovery, export, locks, quiesce
+from dualjoe_jobs import backup_prepare, discovery, export, folder_copy, locks, quiesce, sealed_sqlite
 from dualjoe_jobs.backup_prepare import Settings, prepare
 from dualjoe_jobs.container import HookFailed
 from dualjoe_jobs.export import ExportFailed
@@ -342,6 +343,49 @@ def test_a_full_disk_leaves_the_last_export(t440: T440, monkeypatch: pytest.Monk
         t440.prepare(WEB)
     assert t440.snapshot == before
     assert t440.catalog("web")
+
+
+class Disk:
+    """T440's disk, of 1000 MiB with 40 free: half of its reserve is 25. What is below ``folder`` takes from it."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.free = folder, 40 << 20
+        monkeypatch.setattr(os, "statvfs", lambda _: self._status())
+
+    @property
+    def taken(self) -> int:
+        return sum(
+            {path.stat().st_ino: path.stat().st_size for path in self.folder.rglob("*") if path.is_file()}.values()
+        )
+
+    def _status(self) -> SimpleNamespace:
+        free = self.free - self.taken
+        return SimpleNamespace(f_frsize=1, f_blocks=1000 << 20, f_bavail=free, f_files=0, f_favail=0)
+
+
+def test_one_that_would_fill_the_disk_keeps_its_last_part(t440: T440, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder_copy, "_UNCHECKED_BYTES", 1 << 20)
+    t440.prepare(WEB, BLOG)
+    Disk(t440.source, monkeypatch)
+    (t440.volumes / "web/large").write_bytes(b"x" * (30 << 20))
+    (t440.volumes / "blog/b").write_text("new")
+    reply = t440.prepare(WEB, BLOG)
+    assert "nearly full" in reply["failed"]["web"]
+    assert "saved/files/large" not in t440.catalog("web")
+    assert "saved/files/b" in t440.catalog("blog")
+
+
+def test_a_dump_that_will_not_have_room_is_not_begun(t440: T440, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_database(t440.volumes / "web/notes.sqlite")
+    notes = {"name": "web", "hook": "sqlite", "path": "/srv/notes.sqlite"}
+    t440.prepare(notes, BLOG)
+    disk = Disk(t440.source, monkeypatch)
+    disk.free = (25 << 20) + disk.taken + t440.snapshot["containers"]["web"]["dumped"] // 2
+    monkeypatch.setattr(sealed_sqlite, "run_program", None)
+    reply = t440.prepare(notes, BLOG)
+    assert "nearly full" in reply["failed"]["web"]
+    assert t440.catalog("web")
+    assert "blog" not in reply["failed"]
 
 
 def test_everything_that_an_entry_names_is_kept(t440: T440, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ class Exports:
         self.volume.mkdir()
         self.index = b""
         self.number = 0
-        self.last = FolderCopy(folder / "0", folder / "none", [], BytesIO(), lambda: None)
+        self.last = FolderCopy(folder / "0", folder / "none", [], BytesIO(), lambda: None, lambda: None)
 
     @property
     def data(self) -> Path:
@@ -60,7 +60,7 @@ class Exports:
             time.sleep(0.06)
         before, self.number = self.data, self.number + 1
         index = BytesIO()
-        self.last = FolderCopy(self.data, before, self.index.splitlines(True), index, check_time)
+        self.last = FolderCopy(self.data, before, self.index.splitlines(True), index, check_time, lambda: None)
         place = Place(self.volume, PurePosixPath())
         entries = self.last.copy(place, "saved/files", exclude)
         self.index = index.getvalue()

@@ -23,6 +23,7 @@ from .folder_copy import FolderCopy, catalog_lines
 from .hooks_files import exclusions, folders, keep_compose
 from .manifest import Sum
 from .quiesce import quiesced
+from .room import check_reserve
 
 CATALOG, DATA = "catalog.jsonl", "data"
 _MODE = 0o640
@@ -41,9 +42,14 @@ class Part:
     files: int = 0
     total_bytes: int = 0
 
+    dumped: int = 0  # bytes: what is written anew each time
+
     @property
     def data(self) -> Path:
         return self.folder / DATA
+
+    def _check_room(self) -> None:
+        check_reserve(self.folder)
 
     def save(self, container: Container, images: Mapping[str, str]) -> dict[str, Any]:
         """Save everything that the container's entry keeps. Returns what snapshot.json says of it.
@@ -65,6 +71,7 @@ class Part:
             "files": self.files,
             "bytes": self.total_bytes,
             "catalog": [size, sha],
+            "dumped": self.dumped,
             **({"unsteady": unsteady} if unsteady else {}),
         }
 
@@ -79,7 +86,7 @@ class Part:
                 return {}, []
             known = stack.enter_context(self.known.open("rb")) if self.known.is_file() else ()
             exclude = exclusions(container.words("exclude"))
-            copy = FolderCopy(self.data, self.previous / DATA, known, new, container.check_time)
+            copy = FolderCopy(self.data, self.previous / DATA, known, new, container.check_time, self._check_room)
             stack.enter_context(quiesced(container, self.notes))
             for path in sorted(found, key=catalog.order):
                 place, inside = found[path]
@@ -118,6 +125,7 @@ class Part:
                 yield catalog.line(_as(entry, owned[path]) if path in owned else entry)
                 self.files += 1
                 self.total_bytes += size
+                self.dumped += size
 
 
 def _as(entry: Entry, status: Status) -> Entry:

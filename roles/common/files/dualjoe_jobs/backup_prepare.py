@@ -32,7 +32,8 @@ from .container import Container, HookFailed, Run, run_program
 from .discovery import find_uncovered
 from .durable import sync_folder, sync_tree
 from .export import ExportFailed, answer, renewed, say
-from .job import utc_now
+from .job import JobFailed, utc_now
+from .room import check_reserve
 
 SETTINGS = Path("/etc/dualjoe/backup.json")
 SNAPSHOT = "snapshot.json"
@@ -137,12 +138,13 @@ def _save_all(settings: Settings, tree: Path, indexes: Path, run: Run, notes: Pa
         container = Container(name, items[name], now + min(settings.hook_seconds, (over - now) * share), run)
         began = utc_now()
         try:
+            check_reserve(tree, int((last or {}).get("dumped", 0)))
             saved = {**part.save(container, settings.images), "captured_at": began}
             saved["seconds"] = round(time.monotonic() - now, 1)
             part.index.replace(indexes / _sum(saved))
             parts[name] = saved
         except Exception as error:  # noqa: BLE001 whatever a container's data provoke, the others are saved
-            failed[name] = str(error) if isinstance(error, (HookFailed, OSError)) else repr(error)
+            failed[name] = str(error) if isinstance(error, (HookFailed, JobFailed, OSError)) else repr(error)
             shutil.rmtree(part.folder, ignore_errors=True)
             if last and _share_part(part):
                 parts[name] = last

@@ -11,13 +11,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, Protocol
 
 from dualjoe.names import shown
 
 from . import program
+from .job import JobFailed
+from .room import check_reserve
 
 _COMPLAINT_CHARACTERS = 300
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -34,12 +36,15 @@ Run = Callable[[Sequence[str], "Path | None", float], str]
 def run_program(argv: Sequence[str], output: Path | None, seconds: float) -> str:
     """Run ``argv`` for at most ``seconds``; its output goes into the new file ``output``, or is returned.
 
-    Raises HookFailed with the last line the program complained with.
+    Raises HookFailed with the last line the program complained with, or when its output fills the disk.
     """
     called = argv[0]
+    watch = None if output is None else partial(check_reserve, output.parent)
     try:
         with nullcontext(subprocess.PIPE) if output is None else output.open("xb") as target:
-            done = program.run(argv, seconds, output=target)
+            done = program.run(argv, seconds, output=target, watch=watch)
+    except JobFailed as error:
+        raise HookFailed(f"{called} was ended: {error}") from error
     except subprocess.TimeoutExpired as error:
         raise HookFailed(f"{called} took longer than {seconds:.0f} s") from error
     except OSError as error:

@@ -32,6 +32,8 @@ _TRIES = 3
 _TICK_NS = 50_000_000  # what was written so shortly before it was read may be written again unseen: see capture.py
 _CHUNK_BYTES = 1 << 20
 _HOLE_BYTES = 1 << 16
+_BLOCK_BYTES = 4096
+_UNCHECKED_BYTES = 64 << 20  # so much is written between two looks at the disk
 _ZEROS = bytes(_HOLE_BYTES)
 _TIMES = (1 << 63) - 1
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -101,6 +103,7 @@ class FolderCopy:
     before: Iterable[bytes]
     index: BinaryIO
     check_time: Callable[[], object]
+    check_room: Callable[[], object]
     files: int = 0
     total_bytes: int = 0
     unsteady: list[str] = field(default_factory=list)
@@ -111,6 +114,7 @@ class FolderCopy:
         self._selection: Selection | None = None
         self._root = ""
         self._entries = 0
+        self._unchecked = 0
 
     def copy(self, place: Place, path: str, exclude: Iterable[str] = ()) -> int:
         """Copy the folder or file at ``place`` to ``path`` below data. Returns how many entries it has; raises
@@ -265,6 +269,7 @@ class FolderCopy:
                 else:
                     _write_at(new, chunk, size)
                 size += len(chunk)
+                self._use(len(chunk))
                 if len(chunk) < chunk_bytes and size >= status.st_size:  # the end
                     break
                 self.check_time()
@@ -273,6 +278,13 @@ class FolderCopy:
         finally:
             os.close(new)
         return size, digest.hexdigest(), sparse
+
+    def _use(self, size: int) -> None:
+        """So much of the disk is taken, which is looked at now and then. Files take whole blocks."""
+        self._unchecked += max(size, _BLOCK_BYTES)
+        if self._unchecked >= _UNCHECKED_BYTES:
+            self._unchecked = 0
+            self.check_room()
 
     def _write(self, entry: Entry, stamp: bytes = _UNKNOWN) -> None:
         self._entries += 1

@@ -22,14 +22,15 @@ def check_room(folder: Path, size: int, files: int) -> None:
         raise JobFailed(f"too few inodes in {folder} for {files} more files")
 
 
-def check_reserve(folder: Path) -> None:
-    """Raise JobFailed when half of the reserve is gone, while what was found to have room arrives."""
+def check_reserve(folder: Path, size: int = 0) -> None:
+    """Raise JobFailed when half of the reserve is gone, or would be with ``size`` bytes more: while what was found to
+    have room arrives, and where nobody knows how much will be written."""
     disk = os.statvfs(folder)
     few_files = disk.f_files and disk.f_favail < _reserve_files(disk) / 2
-    if few_files or disk.f_bavail * disk.f_frsize < _reserve(disk) / 2:
+    if few_files or disk.f_bavail * disk.f_frsize - size < _reserve(disk) / 2:
         raise JobFailed(
-            f"the disk of {folder} is nearly full: more arrives than the other side has told, or somebody else writes"
-            " there; see 'df -h' and 'df -i'"
+            f"the disk of {folder} is nearly full: more is to be written than there is room for, or somebody else"
+            " writes there; see 'df -h' and 'df -i'"
         )
 
 

@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 from dualjoe import databases
 
 from .container import HookFailed, Place, run_program
+from .job import JobFailed
+from .room import check_reserve
 from .sqlite_copy import copy_sqlite
 
 _LIBRARIES = tuple(str(Path(module).resolve().parents[1]) for module in (__file__, str(databases.__file__)))
@@ -64,16 +66,17 @@ def main(told: str) -> None:
     root, inside, name, target, seconds = json.loads(told)
     deadline = time.monotonic() + seconds
 
-    def check_time() -> None:
+    def check() -> None:
         if time.monotonic() >= deadline:
             raise HookFailed("the hook's time is up")
+        check_reserve(copies)
 
+    source, copies = Path(root), Path(target)
     try:
-        source, copies = Path(root), Path(target)
         if os.geteuid() == 0:  # anybody else can do no more than the container's programs themselves, or less
             source, copies = _shut_in(source, copies)
-        answer = _copy(source / inside, name, copies, check_time)
-    except (HookFailed, OSError, RuntimeError) as error:
+        answer = _copy(source / inside, name, copies, check)
+    except (HookFailed, JobFailed, OSError, RuntimeError) as error:
         answer = {"error": str(error)}
     print(json.dumps(answer), flush=True)
 
