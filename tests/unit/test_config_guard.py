@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from dualjoe_jobs import config_check, config_diff, config_guard, config_list, config_rollback, job
+from dualjoe_jobs import config_check, config_diff, config_guard, config_list, config_rollback, job, memory_restore
 from dualjoe_jobs.cli import main as dualjoe
 from dualjoe_jobs.config_guard import ConfigGuard
 from dualjoe_jobs.job import JobFailed
@@ -694,3 +694,50 @@ def test_the_environment_is_what_role_openclaw_gives_the_gateway() -> None:
         assert f"'{name}'" in given
         assert f"'{name}'" in DEFAULTS["config_guard_environment"]
     assert given.count("'") == 4, "a variable was added that config_guard_environment does not know"
+
+
+# ---- "Both PCs are gone" in docs/operations.md
+
+
+@needs_rsync
+def test_both_pcs_are_gone_and_a_generation_brings_all_of_joe_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """His configuration, and the user's own sets as well."""
+
+    def pair_of(place: Path) -> GuardedPair:
+        place.mkdir()
+        monkeypatch.setenv("PATH", f"{place / 'bin'}:{os.environ['PATH']}")
+        made = GuardedPair(place)
+        for node in (made.a, made.b):
+            notes = node.root.with_name("notes")
+            notes.mkdir()
+            node.configure(sets=[*node.raw["sets"], {"name": "notes", "path": str(notes), "include": ["**"]}])
+        return made
+
+    old = pair_of(tmp_path / "old")
+    set_by_joe = text(session={"idle": 7})
+    old.ga.write(set_by_joe)
+    (old.a.root.with_name("notes") / "geese.md").write_text("eleven\n")
+    old.sync()
+    (name,) = old.b.names()
+    saved = tmp_path / "memory.tar"
+    subprocess.run(["tar", "--create", "--file", saved, "--directory", f"{old.b.current}/", "."], check=True)
+
+    new = pair_of(tmp_path / "new")
+    new.a.serve(term=7)
+    new.a.put("workspace/MEMORY.md", "# Joe knows nothing\n")
+    new.sync()
+    generation, version = new.a.root / "generations" / name, new.ga.root / "good" / name
+    generation.mkdir(parents=True)
+    subprocess.run(["tar", "--extract", "--file", saved, "--directory", generation], check=True)
+    shutil.copy(generation / "config/openclaw.json", version)
+    assert new.ga.roll_back(name) == job.DONE
+    assert memory_restore.main([name], new.a.settings, new.a.root, new.a.probe) == 0
+    new.a.serve(term=8)
+    assert new.a.has("workspace/MEMORY.md") == NOTES
+    new.sync()
+    for node, guarded in ((new.a, new.ga), (new.b, new.gb)):
+        assert guarded.read() == set_by_joe
+        assert (node.root.with_name("notes") / "geese.md").read_text() == "eleven\n"
+        assert sorted(node.live()) == ["openclaw.json", "workspace/MEMORY.md"], "and nothing beside"

@@ -65,6 +65,12 @@ TESTED = {
     ),
     "restic restore": ("tests/unit/test_backup_offsite.py", '"restore", "latest"'),
     "runuser -u openclaw01 -- dualjoe config diff": ("molecule/memory/tests/test_config.py", '"config", "diff"'),
+    "runuser -u openclaw01 -- cp": ("tests/unit/test_config_guard.py", "shutil.copy(generation"),
+    "runuser -u openclaw01 -- dualjoe config rollback": ("tests/unit/test_config_guard.py", "new.ga.roll_back(name)"),
+    "runuser -u openclaw01 -- dualjoe memory restore": ("tests/unit/test_config_guard.py", "memory_restore.main"),
+    "runuser -u openclaw01 -- mkdir": ("tests/unit/test_config_guard.py", "generation.mkdir"),
+    "runuser -u openclaw01 -- tar": ("tests/unit/test_config_guard.py", '"tar", "--extract"'),
+    "systemctl restart dualjoe-guard": ("molecule/memory/tests/test_restore.py", "systemctl restart dualjoe-guard"),
 }
 
 
