@@ -17,6 +17,7 @@ from dualjoe.catalog import Entry
 from dualjoe.restoring import Wanted
 from dualjoe_jobs import manifest, restore_box, restore_nodes
 from dualjoe_jobs.backup_restore import Restore, plan
+from dualjoe_jobs.restore_journal import Journal
 from dualjoe_jobs.restore_nodes import Node, Settings
 from dualjoe_jobs.rsync import Deadline
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 SNAPSHOT = "20261125T200000Z"
+# What the journal has of a restore that was cut off.
+CUT_OFF = {"stamp": "20260101T000000Z", "kept": True, "running": True, "node": "pc-a", "snapshot": SNAPSHOT}
 
 # What a node's sshd does with key `restore`: list, or rsync's sender in the folder of the snapshots.
 _SSH = """\
@@ -250,7 +253,8 @@ class T440:
 
     def restore(self, wanted: Wanted = Wanted(), **options: Any) -> dict[str, Any]:  # noqa: B008 it is frozen
         """Restore the box; how that went."""
-        steps = plan(self.settings, restore_nodes.ask(self.nodes), ["box"], wanted)
+        begun = Journal(self.root / "state").begun()
+        steps = plan(self.settings, restore_nodes.ask(self.nodes), ["box"], wanted, begun)
         said: list[str] = []
         run = Restore(self.settings, Deadline(60), said.append, self.root / "state", self.root / "exports", **options)
         (result,) = run.run(steps)

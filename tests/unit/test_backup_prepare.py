@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from dualjoe import catalog, wire
+from dualjoe.restoring import Snapshot
 from dualjoe_jobs import backup_prepare, discovery, export, folder_copy, locks, quiesce, sealed_sqlite
 from dualjoe_jobs.backup_prepare import Settings, prepare
 from dualjoe_jobs.container import HookFailed
 from dualjoe_jobs.export import ExportFailed
 from dualjoe_jobs.folder_copy import FolderCopy
+from dualjoe_jobs.restore_journal import Journal
 from test_backup_hooks import make_database
 
 if TYPE_CHECKING:
@@ -96,7 +98,7 @@ class T440:
     def prepare(self, *items: dict[str, Any]) -> dict[str, Any]:
         group = grp.getgrgid(os.getegid()).gr_name
         settings = Settings(self.export, group, 30, items, self.images, self.ignore)
-        return prepare(settings, self.run, self.source / "quiesced")
+        return prepare(settings, self.run, self.source / "quiesced", self.source.parent / "restore")
 
     @property
     def snapshot(self) -> dict[str, Any]:
@@ -191,6 +193,26 @@ def test_one_that_fails_keeps_its_last_part_and_the_others_are_saved(t440: T440)
     t440.down.clear()
     assert t440.prepare(WEB, BLOG)["failed"] == {}
     assert "saved/files/b" in t440.catalog("blog")
+
+
+def test_one_whose_restore_was_cut_off_keeps_its_last_part(t440: T440) -> None:
+    """It may be half full; also when it runs, as Docker starts it at the next boot."""
+    t440.prepare(WEB, BLOG)
+    before = t440.snapshot["containers"]["web"]
+    (t440.volumes / "web/a").write_text("half")
+    snapshot = Snapshot("pc-a", "20261125T200000Z", "2026-11-25T20:00:00Z", {}, None)
+    state = t440.source.parent / "restore"
+    state.mkdir()
+    journal = Journal(state)
+    journal.begin("web", running=True, stamp="20261126T080000Z", snapshot=snapshot)
+    assert "a restore of it was cut off" in t440.prepare(WEB, BLOG)["failed"]["web"]
+    assert t440.snapshot["containers"]["web"] == before
+    assert [path.read_text() for path in (t440.export / "web/data/saved").rglob("a")] == ["web"]
+    journal.end("web", done=True)
+    assert t440.prepare(WEB, BLOG)["failed"] == {}
+    (state / "journal.json").write_text("{")
+    with pytest.raises(ExportFailed, match=r"restore/journal.json: .*; look at .*/safety, then remove it"):
+        t440.prepare(WEB, BLOG)
 
 
 def test_one_that_was_never_saved_is_named_and_has_no_part(t440: T440) -> None:

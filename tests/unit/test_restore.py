@@ -19,7 +19,7 @@ from dualjoe.restoring import Wanted
 from dualjoe_jobs import backup_restore, export, job, restore_box, restore_files, restore_nodes, restore_places
 from dualjoe_jobs.restore_nodes import Settings
 from dualjoe_jobs.rsync import Deadline
-from restore_site import SNAPSHOT, T440, Site, t440
+from restore_site import CUT_OFF, SNAPSHOT, T440, Site, t440
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -327,15 +327,62 @@ def _killed_at(t440: T440, step: int) -> int:
         os._exit(1)
 
 
+def cut_off(t440: T440, **containers: dict[str, Any]) -> None:
+    """Have a restore of these cut off."""
+    (t440.root / "state/journal.json").write_text(json.dumps({"version": 1, "containers": containers}))
+
+
+def begun(t440: T440) -> dict[str, Any]:
+    """What the journal has of the box."""
+    found: dict[str, Any] = json.loads((t440.root / "state/journal.json").read_text())["containers"].get("box", {})
+    return found
+
+
 def test_what_somebody_started_after_a_run_was_cut_off_is_kept_as_well(t440: T440) -> None:
     uploads(t440)
     t440.save("files", {"files": "/data"})
-    open_ = {"version": 1, "containers": {"box": {"stamp": "20260101T000000Z", "kept": True, "running": True}}}
-    (t440.root / "state/journal.json").write_text(json.dumps(open_))
+    cut_off(t440, box=CUT_OFF)
     (t440.volume / "written.txt").write_text("after the crash")
     result = t440.restore()
     assert "20260101T000000Z" in result["told"][0]
     assert [(kept / "0/written.txt").exists() for kept in t440.safety()] == [True]
+
+
+def test_run_again_it_takes_the_snapshot_that_it_had_begun_with(t440: T440) -> None:
+    """A newer one may have what the first run left half done."""
+    tree = uploads(t440)
+    t440.save("files", {"files": "/data"})
+    saved = facts(tree)
+    (tree / "same.txt").unlink()
+    t440.save("files", {"files": "/data"}, "20261125T210000Z")
+    cut_off(t440, box=CUT_OFF)
+    assert t440.restore(Wanted(node="pc-a"))["snapshot"] == "20261125T210000Z", "as long as nobody says otherwise"
+    cut_off(t440, box=CUT_OFF)
+    assert t440.restore()["snapshot"] == SNAPSHOT
+    assert facts(t440.volume).keys() == saved.keys()
+    assert t440.restore()["snapshot"] == "20261125T210000Z"
+    cut_off(t440, box={**CUT_OFF, "node": "pc-b"})
+    with pytest.raises(job.JobFailed, match="was from this one: name another by --snapshot or --from"):
+        t440.restore()
+
+
+@pytest.mark.parametrize("runs", [False, True])
+def test_run_again_in_vain_it_is_still_to_be_gone_on_with(
+    runs: bool, t440: T440, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is half full is neither forgotten nor started; what somebody has started runs on."""
+    uploads(t440)
+    t440.save("files", {"files": "/data"})
+    cut_off(t440, box=CUT_OFF)
+    t440.docker.add("box", {"/data": t440.volume}, running=runs)
+    for step in ("prepare", "refuse_links", *(["fill"] if runs else [])):
+        with monkeypatch.context() as at:
+            at.setattr(restore_places.Place, step, _full)
+            assert "No space left" in t440.restore()["why"]
+        assert begun(t440) == CUT_OFF
+        assert t440.docker.is_running("box") == runs
+    assert t440.restore()["ok"]
+    assert begun(t440) == {}
 
 
 def test_safety_copies_are_bounded(t440: T440) -> None:
@@ -355,8 +402,7 @@ def test_a_safety_copy_that_a_run_needs_to_go_on_stays_however_many_are_newer(t4
     stamps = [f"2026010{number}T000000Z" for number in range(1, 7)]
     for stamp in stamps:
         (t440.root / f"state/safety/{stamp}/other").mkdir(parents=True)
-    cut_off = {"other": {"stamp": stamps[0], "kept": True, "running": True}}
-    (t440.root / "state/journal.json").write_text(json.dumps({"version": 1, "containers": cut_off}))
+    cut_off(t440, other={**CUT_OFF, "stamp": stamps[0]})
     assert t440.restore()["ok"]
     left = sorted(path.parent.name for path in (t440.root / "state/safety").glob("*/other"))
     assert left == [stamps[0], *stamps[3:]]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from dualjoe_jobs.restore_hooks import SERVERS, Server, load_mariadb
-from restore_site import SNAPSHOT, T440, t440
+from restore_site import CUT_OFF, SNAPSHOT, T440, t440
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -117,7 +117,7 @@ def test_old_databases_are_bounded(postgres: T440) -> None:
 
 def test_a_database_that_is_in_place_gets_its_owner_and_rights_all_the_same(postgres: T440) -> None:
     """A run was cut off, or the server went away, between the two."""
-    open_ = {"version": 1, "containers": {"box": {"stamp": "20260101T000000Z", "kept": False, "running": True}}}
+    open_ = {"version": 1, "containers": {"box": CUT_OFF}}
     (postgres.root / "state/journal.json").write_text(json.dumps(open_))
     postgres.docker.add("box", {}, running=False)
     postgres.docker.rule("SELECT datname", "notes\nnotes_before_20260101T000000Z\n")
@@ -216,7 +216,7 @@ def test_mariadb_s_server_that_goes_away_in_a_load_is_waited_for(
 
 
 def test_mariadb_s_first_dump_stays_when_a_run_that_was_cut_off_goes_on(mariadb: T440) -> None:
-    open_ = {"version": 1, "containers": {"box": {"stamp": "20260101T000000Z", "kept": False, "running": True}}}
+    open_ = {"version": 1, "containers": {"box": CUT_OFF}}
     (mariadb.root / "state/journal.json").write_text(json.dumps(open_))
     before = mariadb.root / "state/safety/20260101T000000Z/box/shop.sql"
     before.parent.mkdir(parents=True)

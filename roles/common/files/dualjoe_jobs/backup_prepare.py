@@ -33,6 +33,7 @@ from .discovery import find_uncovered
 from .durable import sync_folder, sync_tree
 from .export import ExportFailed, answer, renewed, say
 from .job import JobFailed, utc_now
+from .restore_journal import STATE, Journal
 from .room import check_reserve
 
 SETTINGS = Path("/etc/dualjoe/backup.json")
@@ -82,8 +83,11 @@ class Settings:
         return settings
 
 
-def prepare(settings: Settings, run: Run = run_program, notes: Path = quiesce.NOTES) -> dict[str, Any]:
-    """Save everything and put it in place of the previous export. Returns the reply for the puller.
+def prepare(
+    settings: Settings, run: Run = run_program, notes: Path = quiesce.NOTES, restores: Path = STATE
+) -> dict[str, Any]:
+    """Save everything and put it in place of the previous export. Returns the reply for the puller. ``restores``: where
+    those note what they have begun.
 
     Raises ExportFailed when nothing at all could be saved; then the previous export stays as it was.
     """
@@ -98,7 +102,7 @@ def prepare(settings: Settings, run: Run = run_program, notes: Path = quiesce.NO
         with renewed(settings.export) as tree:
             os.chown(tree, -1, grp.getgrnam(settings.group).gr_gid)
             tree.chmod(0o2750)  # what is made in it is the group's
-            snapshot = _save_all(settings, tree, indexes, run, notes)
+            snapshot = _save_all(settings, tree, indexes, run, notes, _cut_off(restores))
             (tree / SNAPSHOT).write_text(json.dumps(snapshot, indent=1) + "\n", "utf-8")
             (tree / SNAPSHOT).chmod(0o640)
             sync_tree(tree)
@@ -118,7 +122,22 @@ def _check_folder(parent: Path) -> None:
         )
 
 
-def _save_all(settings: Settings, tree: Path, indexes: Path, run: Run, notes: Path) -> dict[str, Any]:
+def _cut_off(restores: Path) -> Mapping[str, str]:
+    """Why these containers are not saved: they may be half full. Raises ExportFailed when nobody knows which."""
+    try:
+        journal = Journal(restores)
+    except JobFailed as error:
+        raise ExportFailed(str(error)) from error
+    return {
+        name: f"a restore of it was cut off, and it may be half full: `dualjoe-restore run {name}` goes on with that;"
+        f" if it is as it should be, remove {journal.path}"
+        for name in journal.begun()
+    }
+
+
+def _save_all(
+    settings: Settings, tree: Path, indexes: Path, run: Run, notes: Path, cut_off: Mapping[str, str]
+) -> dict[str, Any]:
     """Save each container, also after one that failed. Returns what snapshot.json says; raises ExportFailed."""
     captured_at = utc_now()
     try:
@@ -138,6 +157,7 @@ def _save_all(settings: Settings, tree: Path, indexes: Path, run: Run, notes: Pa
         container = Container(name, items[name], now + min(settings.hook_seconds, (over - now) * share), run)
         began = utc_now()
         try:
+            _refuse(cut_off.get(name))
             check_reserve(tree, int((last or {}).get("dumped", 0)))
             saved = {**part.save(container, settings.images), "captured_at": began}
             saved["seconds"] = round(time.monotonic() - now, 1)
@@ -157,6 +177,11 @@ def _save_all(settings: Settings, tree: Path, indexes: Path, run: Run, notes: Pa
         "failed": failed,
         "uncovered": uncovered,
     }
+
+
+def _refuse(why: str | None) -> None:
+    if why:
+        raise HookFailed(why)
 
 
 def _last(tree: Path) -> tuple[Mapping[str, Any], Collection[str]]:

@@ -21,12 +21,11 @@ from dualjoe.restoring import NoSnapshot, Snapshot, Wanted
 from . import backup_drill, copies, export, job, locks, restore_nodes
 from .job import BUSY, DONE, FAILED, JobFailed
 from .restore_box import Box
-from .restore_journal import Journal
+from .restore_journal import STATE, Journal
 from .restore_nodes import Answers, Settings
 from .restore_steps import bring_back, look
 from .rsync import Deadline
 
-STATE = Path("/var/lib/dualjoe/restore")
 EXPORTS = Path("/var/lib/dualjoe/export")
 _RUN_SECONDS = 12 * 3600
 _SAFETY_KEPT = 3
@@ -38,6 +37,7 @@ class Step:
 
     container: str
     snapshot: Snapshot
+    goes_on: bool = False  # it is the one that a run which was cut off had begun with
 
     def told(self) -> dict[str, Any]:
         """For programs."""
@@ -47,11 +47,15 @@ class Step:
     def __str__(self) -> str:
         part = self.snapshot.parts[self.container]
         size = f"{part.files} files, {part.bytes} bytes"
-        return f"{self.container}: {self.snapshot.name} of {self.snapshot.node}, as of {part.captured_at} ({size})"
+        why = "; a run that was cut off had begun with it" if self.goes_on else ""
+        return f"{self.container}: {self.snapshot.name} of {self.snapshot.node}, as of {part.captured_at} ({size}){why}"
 
 
-def plan(settings: Settings, answers: Answers, names: Sequence[str], wanted: Wanted) -> list[Step]:
-    """From which snapshot each container comes back; without names, all that T440 has. Raises JobFailed."""
+def plan(
+    settings: Settings, answers: Answers, names: Sequence[str], wanted: Wanted, begun: Mapping[str, Wanted]
+) -> list[Step]:
+    """From which snapshot each container comes back; without names, all that T440 has. ``begun``: what runs that were
+    cut off come from, and go on with unless something else is wanted. Raises JobFailed."""
     unknown = [name for name in names if name not in settings.containers]
     if unknown:
         there = ", ".join(settings.containers) or "none"
@@ -63,10 +67,22 @@ def plan(settings: Settings, answers: Answers, names: Sequence[str], wanted: Wan
         raise JobFailed(f"there is no snapshot to restore from: {why}")
     try:
         return [
-            Step(name, restoring.choose(answers.snapshots, name, wanted)) for name in names or list(settings.containers)
+            _step(answers, name, wanted, begun.get(name) if wanted == Wanted() else None)
+            for name in names or list(settings.containers)
         ]
     except NoSnapshot as error:
         raise JobFailed("; ".join([str(error), *answers.silent.values()])) from error
+
+
+def _step(answers: Answers, name: str, wanted: Wanted, begun: Wanted | None) -> Step:
+    try:
+        return Step(name, restoring.choose(answers.snapshots, name, begun or wanted), begun is not None)
+    except NoSnapshot as error:
+        if begun is None:
+            raise
+        raise NoSnapshot(
+            f"{error}. The restore of {name} that was cut off was from this one: name another by --snapshot or --from"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -107,17 +123,19 @@ class Restore:
         # Nobody saves what is half there; and an export, which may stop a container for a while, is over.
         held = export.lock(self.exports, locks.EXCLUSIVE)
         try:
-            progress, earlier = journal.begin(name, box.is_running(), stamp)
+            progress, earlier = journal.begin(name, box.is_running(), stamp, step.snapshot)
+            done = False
             safety = self.state / "safety" / progress.stamp / name
             told = [f"of a run that was cut off, what was there before is in {earlier}"] if earlier else []
             try:
                 told += bring_back(box, fetched, progress, safety, self.state / "near", self.dump_safety)
+                done = True
             except JobFailed as error:
                 again = "; run the same again, which goes on from there" if progress.half else ""
                 raise JobFailed(f"{error}{_before(safety)}{again}") from error
             finally:
-                if not progress.half:
-                    journal.end(name)
+                if done or not progress.half:
+                    journal.end(name, done)
         finally:
             os.close(held)
         try:
@@ -244,7 +262,8 @@ def _run(arguments: argparse.Namespace, settings: Settings) -> int:
     if arguments.command == "ls":
         return _show(answers, arguments.json)
     name = None if arguments.snapshot == "newest" else arguments.snapshot
-    steps = plan(settings, answers, arguments.containers, Wanted(arguments.node, name, arguments.at))
+    wanted = Wanted(arguments.node, name, arguments.at)
+    steps = plan(settings, answers, arguments.containers, wanted, Journal(STATE).begun())
     if not arguments.json:
         for why in answers.silent.values():
             print(why, file=sys.stderr)

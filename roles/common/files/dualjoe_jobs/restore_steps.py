@@ -88,7 +88,7 @@ def _exchange(box: Box, prepared: Sequence[Place], progress: Progress) -> None:
         for place in prepared:
             place.refuse_links()
     except BaseException:  # nothing has changed, and nothing is put back through a link
-        if progress.running:
+        if progress.running and not progress.half:
             with suppress(JobFailed):
                 box.stop()  # one that is still on its way down would not be started
             box.start()
