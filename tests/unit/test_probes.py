@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dualjoe import control, metrics, overview, probes, wire
-from dualjoe.pair import Action
+from dualjoe import alerts, control, lease, metrics, overview, probes, takeover, wire
+from dualjoe.leap import leap
+from dualjoe.pair import Action, Pause, Policy, Record, Sighting, World
+from dualjoe.timing import Timing
 from dualjoe_watchdog.coordinator import Move
+from dualjoe_watchdog.store import Store
 from web_site import Witness, healthy, probe, site
 
-ODD: list[Any] = [None, "x", -1, 7, True, 1e308, 10**400, float("inf"), [], [7], {}, {"state": 7}, {"a": []}]
+ODD: list[Any] = [None, "x", -1, 7, True, 9.9e11, 2**53 - 1, 1e308, 10**400, float("inf"), [], [7], {}, {"state": 7}]
+ODD += [{"a": []}]
 
 
 def test_a_guard_s_own_answer_is_good() -> None:
@@ -46,10 +50,15 @@ def test_what_it_needs_may_not(needed: str) -> None:
         ("epoch", 1.5),
         ("epoch", True),
         ("epoch", wire.MAX_EPOCH + 1),
+        ("epoch", wire.MAX_EPOCH),
+        ("term", wire.MAX_EPOCH),
         ("term", -1),
         ("promise_left", "long"),
         ("promise_left", float("inf")),
+        ("promise_left", 9.9e11),
         ("paused_left", float("nan")),
+        ("paused_left", 9.9e11),
+        ("paused_left", -1),
         ("lease_left", []),
         ("lease_left", 10**400),
         ("jobs", []),
@@ -65,7 +74,7 @@ def test_what_it_needs_may_not(needed: str) -> None:
     ],
 )
 def test_what_is_odd_is_named_in_few_words(field: str, odd: Any) -> None:
-    told = probes.mistake(probe("pc-a", 1.8e9, active=True, **{field: odd}))
+    told = probes.mistake(probe("pc-a", 1.8e9, active=True, **{field: odd}), Record(7).farthest)
     assert (field in told) == (odd != {"free_bytes": None, "x": 1})
     assert len(probes.mistake(probe("pc-a", 1.8e9, active=True, **{field: ["x" * 9999]}))) < 300
 
@@ -80,7 +89,17 @@ class Guard:
 
 
 @pytest.mark.parametrize(
-    "odd", [{"jobs": []}, {"gateway": "ready"}, {"promise_left": "long"}, {"epoch": "7"}], ids=repr
+    "odd",
+    [
+        {"jobs": []},
+        {"gateway": "ready"},
+        {"promise_left": "long"},
+        {"epoch": "7"},
+        {"epoch": 8, "paused_left": 9.9e11},
+        {"epoch": wire.MAX_EPOCH},
+        {"epoch": 2**52},
+    ],
+    ids=repr,
 )
 async def test_a_node_that_tells_nonsense_counts_as_silent(tmp_path: Path, odd: dict[str, Any]) -> None:
     witness, guard = Witness(tmp_path), Guard()
@@ -99,6 +118,57 @@ async def test_a_node_that_tells_nonsense_counts_as_silent(tmp_path: Path, odd: 
     witness.close()
 
 
+LONGEST_HOLD = lease.hold_ns(wire.MAX_PAUSE_SECONDS, Timing().margin) / lease.SECOND
+
+
+def test_the_longest_pause_of_a_node_is_good() -> None:
+    assert probes.mistake(probe("pc-b", 1.8e9, active=False, paused_left=LONGEST_HOLD, promise_left=LONGEST_HOLD)) == ""
+
+
+def test_a_pause_that_only_a_node_tells_of_is_none_longer_than_people_can_ask_for(tmp_path: Path) -> None:
+    witness = Witness(tmp_path)
+    healthy(witness)
+    witness.hear("pc-b", epoch=8, paused_left=LONGEST_HOLD)
+    witness.decide()
+    pause = witness.watchdog.record.pause
+    assert pause is not None
+    assert pause.until - witness.wall == wire.MAX_PAUSE_SECONDS
+    witness.close()
+
+
+@pytest.mark.parametrize("until", [1e12, 9.9e11, -1e12, 1.5e300])
+def test_whatever_pause_is_stored_ends_nothing(tmp_path: Path, until: float) -> None:
+    store = Store(tmp_path / "witness.sqlite")
+    store.save_record(Record(7, "pc-a", pause=Pause(until, "pc-b", "a lie")))
+    store.close()
+    witness = Witness(tmp_path)
+    w = witness.watchdog
+    assert alerts.standing(w.decision, w.sightings, 2)["paused"]
+    assert w.status()["pause"]["until"]
+    for node in ("pc-a", "pc-b"):
+        witness.hear(node)
+    witness.decide()
+    assert w.decision.situation == ("pausing" if until > 0 else "home")
+    assert w.request_resume("ada", dry_run=True) == (until > 0, "")
+    witness.close()
+
+
+@pytest.mark.parametrize("known", [Record(7, "pc-a"), Record(), Record(3, adopted=True)], ids=repr)
+def test_a_lie_of_the_highest_epoch_that_is_believed_leaves_room_to_count_on(known: Record) -> None:
+    now, a, b = 10_000.0, "pc-a", "pc-b"
+    for _ in range(20):
+        told = {a: probe(a, now, active=False), b: probe(b, now, active=False, epoch=known.farthest)}
+        assert probes.mistake(told[b], known.farthest) == ""
+        seen = {n: Sighting(n, now, now - 900, probe=told[n], fit_since=now - 900) for n in told}
+        stored = takeover.decide(known, World(now, now - 900, seen), Policy(a, b)).record
+        assert stored.epoch >= known.farthest
+        for epoch in (stored.epoch, leap(stored.epoch, a, b, forced=False), leap(stored.epoch, b, a, forced=True)):
+            honest = probe(a, now, active=True, epoch=epoch, term=epoch)
+            assert probes.mistake(honest, stored.farthest) == ""
+            assert wire.parse_request(wire.request("revoke", epoch=epoch), "witness").epoch == epoch
+        known = stored
+
+
 HALF = "a name that is no UTF-8: \udcff"  # a job may tell of such a file
 
 
@@ -108,7 +178,7 @@ def test_whatever_a_job_tells_of_it_is_decided_alerted_and_stored(tmp_path: Path
     healthy(witness)
     w = witness.watchdog
     told = {**w.sightings["pc-b"].probe, "jobs": {"backup": job}}
-    assert probes.mistake(told) == ""
+    assert probes.mistake(told, w.record.farthest) == ""
     w.sightings["pc-b"] = replace(w.sightings["pc-b"], probe=told)
     witness.decide()
     standing = w.status()["standing"]
@@ -150,7 +220,7 @@ def test_what_passes_ends_nothing(tmp_path: Path, odd: Any) -> None:
     good = dict(witness.watchdog.sightings["pc-b"].probe)
     refused = 0
     for told in with_each_part(good, odd):
-        if probes.mistake(told):
+        if probes.mistake(told, witness.watchdog.record.farthest):
             refused += 1
             continue
         witness.watchdog.sightings["pc-b"] = replace(witness.watchdog.sightings["pc-b"], probe=told)

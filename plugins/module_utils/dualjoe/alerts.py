@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from typing import Any
 
 from . import freshness, runbook, snapshot_warnings
@@ -97,7 +96,7 @@ def standing(
         )
     pause = decision.record.pause
     if pause is not None:
-        until = datetime.fromtimestamp(pause.until, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+        until = pause.ends_at.strftime("%Y-%m-%d %H:%M UTC")
         found["paused"] = (
             f"Paused until {until} by {pause.by} ({pause.reason}): nobody takes over meanwhile, whatever happens."
             " 'dualjoe resume' on T440 ends it."

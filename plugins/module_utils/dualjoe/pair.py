@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import Any
 
 from .timing import Timing
+
+TERMS_AHEAD = 2**20  # a node that knows of so many terms more than the record lies: a leap makes some thousands
+FIRST_EPOCHS = 2**52  # without a record, a node is believed up to here: as much again is left to count on
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,11 @@ class Pause:
     until: float
     by: str
     reason: str
+
+    @property
+    def ends_at(self) -> datetime:
+        """For people. A record may hold any number, and a calendar has an end."""
+        return datetime.fromtimestamp(min(max(self.until, 0.0), 2.0**37), timezone.utc)
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,12 @@ class Record:
     def unsure(self) -> bool:
         """There may have been terms that it does not know of."""
         return self.adopted or self.epoch == 0
+
+    @property
+    def farthest(self) -> int:
+        """The highest epoch that a node is believed. It is adopted, and all count on from there: one lie must not take
+        them to the end of the numbers."""
+        return max(FIRST_EPOCHS if self.unsure else 0, self.epoch + TERMS_AHEAD)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from . import wire
@@ -14,10 +15,12 @@ from . import wire
 Check = Callable[[Any], bool]
 
 
-def mistake(probe: Mapping[str, Any]) -> str:
-    """What is wrong with the form, for people; '' is: nothing. What T440 does without may be missing, or null."""
+def mistake(probe: Mapping[str, Any], farthest: int = wire.MAX_EPOCH) -> str:
+    """What is wrong with the form, for people; '' is: nothing. What T440 does without may be missing, or null.
+    ``farthest``: no term that T440 believes in has a higher epoch."""
     missing = [name for name in _NEEDED if probe.get(name) is None]
-    odd = [f"{name} ({value!r:.60})" for name, value, good in _checks(probe) if value is not None and not good(value)]
+    checks = _checks(probe, farthest)
+    odd = [f"{name} ({value!r:.60})" for name, value, good in checks if value is not None and not good(value)]
     found = [*(["it does not tell " + ", ".join(missing)] if missing else []), *odd[:3]]
     return "" if not found else "its guard tells what makes no sense: " + "; ".join(found)
 
@@ -28,8 +31,10 @@ def memory_age(told: Mapping[str, Any]) -> float | None:
     return float(age) if _is_number(age) else None
 
 
-def _checks(probe: Mapping[str, Any]) -> Iterator[tuple[str, Any, Check]]:
+def _checks(probe: Mapping[str, Any], farthest: int) -> Iterator[tuple[str, Any, Check]]:
     """Each part that T440 reads: its name, what was told, and what it must be."""
+    for name in ("epoch", "term"):
+        yield name, probe.get(name), partial(_is_count, highest=farthest)
     for name, good in _FORMS.items():
         yield name, probe.get(name), good
     for name, parts in _INNER.items():
@@ -47,12 +52,17 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value <= wire.MAX_EPOCH
+def _is_count(value: Any, highest: int = wire.MAX_EPOCH) -> bool:
+    return type(value) is int and 0 <= value <= highest
 
 
 def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and bool(abs(value) < 1e12)  # neither NaN nor endless is
+
+
+def _is_hold(value: Any) -> bool:
+    """A node binds itself for the longest pause at most, and a little for drift and margin."""
+    return _is_number(value) and 0 <= value <= 1.1 * wire.MAX_PAUSE_SECONDS
 
 
 def _is_object(value: Any) -> bool:
@@ -73,11 +83,9 @@ def _is_moment(value: Any) -> bool:
 _NEEDED = ("role", "epoch", "gateway", "unfit")
 _FORMS: Mapping[str, Check] = {
     "role": _is_text,
-    "epoch": _is_count,
-    "term": _is_count,
     "lease_left": _is_number,
-    "promise_left": _is_number,
-    "paused_left": _is_number,
+    "promise_left": _is_hold,
+    "paused_left": _is_hold,
     "stray_seconds_ago": _is_number,
     "peer": _is_text,
     "unfit": _is_texts,

@@ -38,7 +38,7 @@ paused, observing  a move is due that nobody asked for             renew the hol
 unwritten          what is due cannot be stored                    renew the holder of record, and say so
 =================  ==============================================  =================================================
 
-A node that reports a higher epoch than the record's is believed before anything else.
+A node that reports a higher epoch than the record's is believed before anything else, up to ``Record.farthest``.
 
 Times are seconds of one monotonic clock of the witness that also runs while it is suspended (CLOCK_BOOTTIME). The wall
 clock, which may jump, decides only on what cannot harm: the end of a pause, and how long a move home is put off.
@@ -50,6 +50,7 @@ from dataclasses import replace
 
 from .leap import leap
 from .pair import Action, Decision, Pause, Policy, Record, Sighting, World
+from .wire import MAX_PAUSE_SECONDS
 
 WITNESS = "witness"  # who asked for a move that nobody asked for
 UNASKED_MOVES = frozenset({"failing_over", "failing_back"})
@@ -133,7 +134,7 @@ def _adopt(record: Record, world: World) -> Record:
 
 def _told_pause(s: Sighting, world: World) -> Pause | None:
     """A pause that the node knows of and the witness does not, because its own record is lost."""
-    left = float(s.probe.get("paused_left") or 0.0)
+    left = min(float(s.probe.get("paused_left") or 0.0), MAX_PAUSE_SECONDS)
     return Pause(world.wall + left, s.node, "it was paused before the watchdog's record was lost") if left else None
 
 

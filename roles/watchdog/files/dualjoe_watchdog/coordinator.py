@@ -150,7 +150,7 @@ class Coordinator:
             self._checked[node] = began
         try:
             probe = await self._guards[node].ask(wire.request("probe", full=full), timing.verb_timeout)
-            mistake = _mistake(node, probe)
+            mistake = _mistake(node, probe, self.record.farthest)
         except Unreachable as error:
             probe, mistake = {}, str(error)
         if mistake:
@@ -179,7 +179,7 @@ class Coordinator:
         Not so where it was long under way, by the clocks of both sides, or a check was missed meanwhile.
         """
         probe, known = reply.get("probe"), self.sightings[node]
-        if not isinstance(probe, dict) or _mistake(node, probe) or not known.heard:
+        if not isinstance(probe, dict) or _mistake(node, probe, self.record.farthest) or not known.heard:
             return False
         there, here = _seconds_after(known.probe, probe), self._clock() - (known.heard_at or 0)
         if there is None or there < 0 or here - there > FRESH_SECONDS:
@@ -552,8 +552,7 @@ class Coordinator:
 
     def _pause_status(self, pause: Pause) -> dict[str, Any]:
         known = all(s.paused for s in self.sightings.values())
-        left = pause.until - self._wall()
-        return {"by": pause.by, "reason": pause.reason, "until": _utc(left), "nodes_know": known}
+        return {"by": pause.by, "reason": pause.reason, "until": _iso(pause.ends_at), "nodes_know": known}
 
     def nodes(self) -> dict[str, dict[str, Any]]:
         """What is known of each node, by its name."""
@@ -613,7 +612,7 @@ class Coordinator:
         self.outbox.put(alerts.notice(kind, text, self.settings.runbook_url))
 
 
-def _mistake(node: str, probe: Mapping[str, Any]) -> str:
+def _mistake(node: str, probe: Mapping[str, Any], farthest: int) -> str:
     """Why this reply is no probe of this node; '' when it is."""
     if probe.get("ok") is not True:
         return f"{node}: {probe.get('message')}"
@@ -623,7 +622,7 @@ def _mistake(node: str, probe: Mapping[str, Any]) -> str:
         wire.Stamp.parse(str(probe.get("stamp")))
     except wire.Refused as refusal:
         return f"{node}: {refusal}"
-    odd = probes.mistake(probe)
+    odd = probes.mistake(probe, farthest)
     return f"{node}: {odd}" if odd else ""
 
 
@@ -637,5 +636,8 @@ def _seconds_after(known: Mapping[str, Any], probe: Mapping[str, Any]) -> float 
 
 
 def _utc(offset: float = 0.0) -> str:
-    moment = datetime.now(timezone.utc) + timedelta(seconds=offset)
+    return _iso(datetime.now(timezone.utc) + timedelta(seconds=offset))
+
+
+def _iso(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
