@@ -253,6 +253,23 @@ def test_a_result_that_is_none_is_told_as_such_whatever_stands_there(tmp_path: P
     assert found["backup"]["result"] == "unreadable"
 
 
+@pytest.mark.parametrize("levels", [30, 400, 520, 600, 900])
+def test_a_result_that_is_nested_deep_is_unreadable(tmp_path: Path, levels: int) -> None:
+    """Whoever passes it on nests it deeper, and has less room for that than the first reader."""
+    for number, (opens, closes) in enumerate([("[", "]"), ('{"a": ', "}")]):
+        nested = opens * levels + "7" + closes * levels
+        (tmp_path / f"backup{number}.json").write_text('{"result": "ok", "counts": ' + nested + "}")
+    found = own_jobs.look(tmp_path, 20000, 1).probe["jobs"]
+    assert [found[name]["result"] for name in ("backup0", "backup1")] == ["unreadable"] * 2
+    assert "nested too deep" in found["backup0"]["message"]
+
+
+def test_a_result_with_parts_of_parts_is_told_as_it_is(tmp_path: Path) -> None:
+    result = {"result": "ok", "counts": {"a": [{"b": [{"c": [7]}]}]}}
+    (tmp_path / "backup.json").write_text(json.dumps(result))
+    assert own_jobs.look(tmp_path, 20000, 1).probe["jobs"]["backup"] == {**result, "skipped_in_a_row": 0}
+
+
 # What is weekly, and what T440 itself does
 
 DRILL = Job("drill", 7 * DAY, on_witness=True)

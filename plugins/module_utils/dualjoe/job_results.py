@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from typing import Any
 # silent, and what is in a result may come from another machine, or from a container's folder.
 _RESULT_BYTES = 4096
 _TEXT_BYTES = 400
+_LEVELS = 20  # what is nested deeper, whoever passes it on might not be able to write
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -26,12 +28,28 @@ def read(folder: Path) -> dict[str, Any]:
 
 def _bounded(path: Path, result: dict[str, Any]) -> dict[str, Any]:
     """The result, with its texts cut where it is too long to be told."""
+    if _deeper_than(_LEVELS, result):
+        return {"result": "unreadable", "message": f"{path} is nested too deep"}
     if len(json.dumps(result)) <= _RESULT_BYTES:
         return result
     cut = {name: _cut(value) for name, value in result.items()}
     if len(json.dumps(cut)) <= _RESULT_BYTES:
         return cut
     return {"result": "unreadable", "message": f"{path} is too long"}
+
+
+def _deeper_than(levels: int, value: Any) -> bool:
+    """Without recursion, which has an end itself."""
+    parts = [value]
+    for _ in range(levels):
+        parts = [inner for part in parts for inner in _inside(part)]
+    return bool(parts)
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _cut(value: Any) -> Any:
