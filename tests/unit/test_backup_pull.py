@@ -22,7 +22,7 @@ from dualjoe import dated, snapshots
 from dualjoe.catalog import Entry
 from dualjoe.retention import Policy
 from dualjoe.snapshot_check import check
-from dualjoe_jobs import backup, backup_pull, cli
+from dualjoe_jobs import backup, backup_offsite, backup_pull, backup_verify, cli
 from dualjoe_jobs import job as jobs
 from dualjoe_jobs import source as sources
 from dualjoe_jobs.backup_pull import Pull
@@ -584,6 +584,17 @@ def is_whole(place: Path) -> bool:
 def job(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(Settings, "load", lambda _path: pair.settings)
     return backup.back_up(pair.backups / "backup.json", pair.backups, pair.results)
+
+
+@pytest.mark.parametrize("command", [backup.back_up, backup_verify.run, backup_offsite.run])
+def test_another_account_is_told_whom_to_be(
+    command: Callable[[Path, Path, Path], int], pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root as well: what it had written would be in the way of every later run."""
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    with pytest.raises(JobFailed, match=r"run this as (\S+): runuser -u \1 -- dualjoe \.\.\."):
+        command(pair.backups / "backup.json", pair.backups, pair.results)
+    assert list(pair.results.iterdir()) == list(pair.backups.iterdir()) == []
 
 
 def test_a_good_run_is_silent_and_leaves_its_result(

@@ -19,6 +19,7 @@ from dualjoe.retention import Policy
 from dualjoe.snapshots import Snapshot
 
 from . import job
+from .account import check_account
 from .backup_pull import Pull
 from .backup_settings import BACKUPS, PATH, Settings
 from .copies import Copies, named, next_name
@@ -106,7 +107,8 @@ def back_up(
     accept_drop: bool = False,
     if_older_than: float | None = None,
 ) -> int:
-    """One run of the job. Returns the exit code."""
+    """One run of the job. Returns the exit code. Raises JobFailed where it is another account's."""
+    check_account(backups)
     return job.run(
         "backup",
         backups / "lock",

@@ -22,6 +22,7 @@ from typing import Any
 from dualjoe import dated
 
 from . import job, locks
+from .account import check_account
 from .copies import named
 from .durable import write_json
 from .job import JobFailed, Outcome
@@ -162,7 +163,8 @@ def _summary(output: str) -> Mapping[str, Any]:
 
 
 def run(settings: Path, backups: Path, results: Path, if_older_than: float | None = None) -> int:
-    """One run of the job. Returns the exit code."""
+    """One run of the job. Returns the exit code. Raises JobFailed where it is another account's."""
+    check_account(backups)
     return job.run(
         NAME,
         backups / "offsite.lock",

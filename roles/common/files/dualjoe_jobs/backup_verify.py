@@ -23,6 +23,7 @@ from dualjoe.snapshot_check import Damage, Tally, Wanted
 from dualjoe.snapshots import DATA, SNAPSHOT, SnapshotError
 
 from . import job
+from .account import check_account
 from .backup_repair import Repair
 from .backup_settings import BACKUPS, PATH, Settings
 from .copies import named
@@ -197,7 +198,8 @@ def run(
     name: str | None = None,
     if_older_than: float | None = None,
 ) -> int:
-    """One run of the job. Returns the exit code."""
+    """One run of the job. Returns the exit code. Raises JobFailed where it is another account's."""
+    check_account(backups)
     return job.run(
         "backup-verify",
         backups / "verify.lock",

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import job
+from .account import check_account
 from .config_guard import ROOT, SETTINGS, ConfigGuard
 from .config_rollback import roll_back
 from .job import JobFailed, Outcome
 from .live import Live
-from .memory import check_account
 
 NAME = "config-check"
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from dualjoe import configuration
 
+from .account import check_account
 from .config_guard import ROOT, SETTINGS, ConfigGuard, read
 from .copies import named
 from .job import DONE, JobFailed
-from .memory import check_account
 
 
 def main(argv: Sequence[str] | None = None, settings: Path = SETTINGS, root: Path = ROOT) -> int:

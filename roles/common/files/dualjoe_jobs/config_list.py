@@ -7,10 +7,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from .account import check_account
 from .config_guard import ROOT, SETTINGS, ConfigGuard, read
 from .copies import named
 from .job import DONE
-from .memory import check_account
 
 
 def main(argv: Sequence[str] | None = None, settings: Path = SETTINGS, root: Path = ROOT) -> int:

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import job, locks, own_guard
+from .account import check_account
 from .config_guard import ROOT, SETTINGS, ConfigGuard, read
 from .copies import named
 from .job import JobFailed, Outcome
-from .memory import check_account
 from .own_guard import Probe
 
 _LOCK_SECONDS = 60.0

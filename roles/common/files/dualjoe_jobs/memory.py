@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pwd
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,17 +97,3 @@ class Memory:
     def live(self) -> Path:
         """The record of what the live tree is."""
         return self.root / "live.json"
-
-
-def check_account(root: Path = ROOT) -> None:
-    """Raise JobFailed unless this process is the account whose memory it is: another's files would be in its way."""
-    try:
-        owner = root.stat().st_uid
-    except OSError as error:
-        raise JobFailed(f"{root}: {error.strerror}; run site.yml again") from error
-    if os.geteuid() != owner:
-        try:
-            name = pwd.getpwuid(owner).pw_name
-        except KeyError:
-            name = str(owner)
-        raise JobFailed(f"run this as {name}: runuser -u {name} -- dualjoe ...")

@@ -12,10 +12,11 @@ from pathlib import Path
 from dualjoe import differences
 
 from . import manifest
+from .account import check_account
 from .capture import Capture
 from .job import JobFailed, utc_now
 from .manifest import Manifest, ManifestError
-from .memory import ROOT, SETTINGS, Memory, check_account
+from .memory import ROOT, SETTINGS, Memory
 from .memory_trees import CURRENT, LIVE, NAMES, find
 from .rsync import Deadline
 

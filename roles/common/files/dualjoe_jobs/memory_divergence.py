@@ -14,9 +14,10 @@ from dualjoe import differences
 from dualjoe.names import shown
 
 from . import divergence, job
+from .account import check_account
 from .divergence import Divergence
 from .job import JobFailed
-from .memory import ROOT, SETTINGS, Memory, check_account
+from .memory import ROOT, SETTINGS, Memory
 from .memory_publish import locked, tell_divergence
 from .memory_trees import find
 from .rsync import Deadline

@@ -19,8 +19,9 @@ from pathlib import Path
 from dualjoe import wire
 
 from . import job, memory_sync, own_guard
+from .account import check_account
 from .job import JobFailed
-from .memory import ROOT, SETTINGS, Memory, check_account
+from .memory import ROOT, SETTINGS, Memory
 from .own_guard import Probe
 from .source import shared
 

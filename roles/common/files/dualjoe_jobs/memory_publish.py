@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from . import divergence, generations, job, live_tree, locks, manifest, memory_gates, own_guard, restore
+from .account import check_account
 from .capture import Captured
 from .divergence import Common
 from .export import lock
 from .generations import Generation
 from .job import JobFailed, Outcome, utc_now
 from .live import Live
-from .memory import ROOT, SETTINGS, Memory, check_account
+from .memory import ROOT, SETTINGS, Memory
 from .own_guard import Probe
 from .rsync import Deadline
 

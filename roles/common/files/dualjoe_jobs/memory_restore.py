@@ -12,9 +12,10 @@ from dualjoe.names import shown
 from dualjoe.validation import validate
 
 from . import manifest, own_guard, restore
+from .account import check_account
 from .job import JobFailed
 from .manifest import Manifest
-from .memory import ROOT, SETTINGS, Memory, check_account
+from .memory import ROOT, SETTINGS, Memory
 from .memory_diff import lines, opened
 from .memory_trees import KINDS, LIVE, NAMES, find
 from .own_guard import Probe

@@ -21,12 +21,13 @@ from dualjoe.trees import File, Pair
 from dualjoe.validation import CouldNotCheck, Report, in_short, judge
 
 from . import generations, job, locks, memory_gates, own_guard, restore
+from .account import check_account
 from .copies import next_name
 from .generations import Generation
 from .job import JobFailed, Outcome
 from .live import Live
 from .manifest import Manifest, Sum
-from .memory import ROOT, SETTINGS, Memory, check_account
+from .memory import ROOT, SETTINGS, Memory
 from .memory_preview import Preview, compared
 from .memory_publish import EarlyLook, publish, tell_divergence
 from .memory_request import Request

@@ -22,9 +22,10 @@ from typing import Any
 from dualjoe import configuration
 
 from . import config_guard, generations, job, memory_gates, own_guard, ping, rsync
+from .account import check_account
 from .durable import write_json
 from .job import JobFailed, Outcome
-from .memory import Memory, check_account
+from .memory import Memory
 from .own_guard import Probe
 from .rehearsal_facts import Facts
 from .rehearsal_gateway import OpenClaw, check_apart

@@ -173,8 +173,8 @@ class _Placing:
         try:
             if self._write(source, descriptor) != (source.size, source.sha256):
                 raise JobFailed(
-                    f"{shown(source.path)} in {self.container} is damaged; 'dualjoe backup verify SNAPSHOT' repairs"
-                    " what the other node has, and another snapshot may have it whole"
+                    f"{shown(source.path)} in {self.container} is damaged; 'dualjoe backup verify SNAPSHOT', as"
+                    " dualjoe-backup, repairs what the other node has, and another snapshot may have it whole"
                 )
             self._set(entry, descriptor)
         finally:
