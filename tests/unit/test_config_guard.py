@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -252,6 +253,20 @@ def test_openclaw_that_gives_no_answer_is_told_and_asked_rarely(
     monkeypatch.setattr("dualjoe_jobs.config_guard.time.time", lambda: later)
     a.check()
     assert a.asked() == 4
+
+
+def test_a_clock_that_is_set_back_keeps_no_good_configuration_waiting(
+    a: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a.configure(validate_seconds=1)
+    a.write(text(note="busy"))
+    for _ in range(2):
+        assert a.check() == job.FAILED, "it has given no answer twice just now"
+    assert a.asked() == 2
+    a_day_before = time.time() - 86400
+    monkeypatch.setattr("dualjoe_jobs.config_guard.time.time", lambda: a_day_before)
+    assert a.check() == job.DONE
+    assert (a.told(), len(a.versions()), a.asked()) == ("", 1, 3)
 
 
 def test_a_machine_that_is_busy_while_the_gateway_starts_is_no_alert(a: Guarded) -> None:
