@@ -172,7 +172,7 @@ class ConfigGuard:
         asked = f"{_sum(content, included.contents)}:{_stamp(self.executable)}"
         before = self._remembered().get(asked)
         tries = before["tries"] if before else 0
-        just_now = before is not None and 0 <= time.time() - before["at"] < _ASK_AGAIN_SECONDS  # a clock may be set back
+        just_now = before is not None and 0 <= time.time() - before["at"] < _ASK_AGAIN_SECONDS  # clocks are set back
         if before and (before["sure"] or not ask or (tries > 1 and just_now)):
             return Verdict(tuple(before["reasons"]), before["sure"])
         if not ask:
