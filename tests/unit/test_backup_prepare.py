@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from dualjoe import catalog, wire
+from dualjoe import catalog, databases, wire
 from dualjoe.restoring import Snapshot
 from dualjoe_jobs import backup_prepare, discovery, export, folder_copy, locks, quiesce, sealed_sqlite
 from dualjoe_jobs.backup_prepare import Settings, prepare
@@ -502,6 +502,48 @@ def test_sockets_and_what_is_on_no_disk_hold_no_data(
         source = str(tmp_path / name)
         t440.mounts["blog"].append({"Type": "bind", "Source": source, "Destination": source, "RW": True})
     assert t440.prepare(WEB, BLOG)["uncovered"] == {"containers": [], "volumes": [str(tmp_path / "app")]}
+
+
+@pytest.mark.parametrize(
+    ("item", "there", "left"),
+    [
+        ({"hook": "files", "path": "/srv/sub"}, ["sub/x"], False),
+        ({"hook": "files", "path": "/srv/sub"}, ["sub/x", "b"], True),
+        ({"hook": "files", "path": "/srv/sub/deep"}, ["sub/deep/x"], False),
+        ({"hook": "files", "path": "/srv/sub/deep"}, ["sub/deep/x", "sub/b"], True),
+        ({"hook": "sqlite", "path": "/srv/db"}, ["db", "db-wal", "db-shm"], False),
+        ({"hook": "sqlite", "path": "/srv/db"}, ["db", "upload"], True),
+        ({"hook": "sqlite", "path": "/srv"}, ["db", "db-wal", "deep/db"], False),
+        ({"hook": "sqlite", "path": "/srv"}, ["db", "deep/upload"], True),
+        ({"hook": "sqlite", "path": "/srv/sub"}, ["sub/db", "sub/pipe"], False),
+        ({"hook": "sqlite", "path": "/srv/db"}, ["link/db"], True),
+        ({"hook": "redis", "path": "/srv/sub/dump.rdb"}, ["sub/dump.rdb"], False),
+        ({"hook": "redis", "path": "/srv/sub/dump.rdb"}, ["sub/dump.rdb", "b"], True),
+    ],
+)
+def test_what_lies_in_a_volume_beside_what_is_saved_is_told(
+    item: dict[str, Any], there: list[str], left: bool, t440: T440, tmp_path: Path
+) -> None:
+    volume = t440.volumes / "web"
+    (volume / "a").unlink()
+    (tmp_path / "outside").mkdir()
+    for name in there:
+        if name.startswith("link/"):
+            (volume / "link").symlink_to(tmp_path / "outside")
+        (volume / name).parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith("pipe"):
+            os.mkfifo(volume / name)
+        else:
+            (volume / name).write_bytes(databases.HEADER if name.endswith("db") else b"x")
+    found = discovery.find_uncovered([{"name": "web", **item}], ["blog"], t440.run)["volumes"]
+    assert found == ([f"web (all but {item['path'].removesuffix('/dump.rdb')})"] if left else [])
+
+
+def test_a_database_that_is_bound_by_itself_is_all_of_its_mount(t440: T440, tmp_path: Path) -> None:
+    (tmp_path / "db").write_bytes(b"x")
+    t440.mounts["web"] = [{"Type": "bind", "Source": str(tmp_path / "db"), "Destination": "/db", "RW": True}]
+    found = discovery.find_uncovered([{"name": "web", "hook": "sqlite", "path": "/db"}], ["blog"], t440.run)
+    assert found["volumes"] == []
 
 
 def test_a_container_that_is_removed_while_all_are_listed_is_no_failure(t440: T440) -> None:
