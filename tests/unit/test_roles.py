@@ -279,3 +279,46 @@ def test_the_memory_s_units_may_write_where_its_sets_are(tmp_path: Path) -> None
     told = done.stdout.partition("FOLDERS ")[2].partition(" END")[0].split()
     assert {"/srv/openclaw", "/srv/notes"} <= set(told)
     assert not {"/srv", "/"} & set(told)
+
+
+@pytest.mark.parametrize("new", ["", "elsewhere"], ids=["no more", "elsewhere"])
+def test_metrics_that_nobody_writes_any_more_are_taken_away(tmp_path: Path, new: str) -> None:
+    """node_exporter would tell of a guard that is well for ever."""
+    for name in ("before", "elsewhere", "cron"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "before/dualjoe.prom").write_text("dualjoe_guard_up 1\n")
+    (tmp_path / "elsewhere/dualjoe.prom").write_text("dualjoe_guard_up 1\n")
+    (tmp_path / "before/other.prom").touch()
+    cron = tmp_path / "cron/dualjoe-metrics"
+    line = "* * * * * root /usr/local/bin/dualjoe status --prometheus {}/dualjoe.prom\n"
+    cron.write_text(line.format(tmp_path / "before"))
+    tasks = (ROOT / "roles/guard/tasks/metrics.yml").read_text()
+    for ours, here in (
+        ("/etc/cron.d/dualjoe-metrics", str(cron)),
+        ("cron-metrics.j2", str(ROOT / "roles/guard/templates/cron-metrics.j2")),
+        ("owner: root", f"owner: '{os.getuid()}'"),
+        ("group: root", f"group: '{os.getgid()}'"),
+    ):
+        tasks = tasks.replace(ours, here)
+    (tmp_path / "tasks.yml").write_text(tasks)
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "vars": {"guard_textfile_folder": str(tmp_path / new) if new else ""},
+        "tasks": [{"ansible.builtin.include_tasks": str(tmp_path / "tasks.yml")}],
+    }
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    local = ["-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}"]
+    for changed in (True, False):
+        done = subprocess.run(
+            [f"{sys.prefix}/bin/ansible-playbook", *local, tmp_path / "play.yml"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert ("changed=0" not in done.stdout) == changed
+    assert [path.name for path in (tmp_path / "before").iterdir()] == ["other.prom"]
+    assert (tmp_path / "elsewhere/dualjoe.prom").exists()
+    assert (line.format(tmp_path / "elsewhere") in cron.read_text()) if new else not cron.exists()

@@ -230,3 +230,23 @@ def test_where_joe_serves_nowhere_he_goes_on_where_it_is_said(nodes: Nodes) -> N
 def test_a_gateway_that_is_not_to_go_on_is_stopped(nodes: Nodes) -> None:
     states = {"pc-a": "active", "pc-b": "inactive"}
     assert nodes.run(states, "-e", "gateway=none")[::2] == (True, {"pc-a": "inactive", "pc-b": "inactive"})
+
+
+def test_metrics_of_a_guard_that_is_gone_are_taken_away(tmp_path: Path) -> None:
+    (tmp_path / "dualjoe.prom").touch()
+    (tmp_path / "other.prom").touch()
+    (play,) = [play for play in PLAYS if play["name"] == "Take the rest away"]
+    tasks = [task for task in play["tasks"] if "metrics" in task["name"]]
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    hosts = {"without": local, "with": local | {"guard_textfile_folder": str(tmp_path)}}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"nodes": {"hosts": hosts}}))
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "nodes", "gather_facts": False, "tasks": tasks}]))
+    done = subprocess.run(
+        [f"{sys.prefix}/bin/ansible-playbook", "-i", tmp_path / "hosts.yml", tmp_path / "play.yml"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [path.name for path in tmp_path.glob("*.prom")] == ["other.prom"]
