@@ -1,4 +1,5 @@
 # What preflight wants to know of a machine, one "name=value" a line; needs neither Python nor root, and changes nothing.
+# $1: the gateway's account.
 export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 echo "now=$(date +%s.%N)"
 echo "uid=$(id -u)"
@@ -17,6 +18,7 @@ for folder in /opt /var/lib; do
   echo "free_kib=$(df -Pk "$folder" | awk 'NR == 2 { print $4 }')"
   echo "free_inodes=$(df -Pi "$folder" | awk 'NR == 2 && $2 > 0 { print $4 }')"
 done
+[ -z "${1:-}" ] || echo "shell=$(getent passwd "$1" | cut -d: -f7)"
 echo "gateway=$(systemctl is-active openclaw-gateway 2>/dev/null)"
 echo "node=$(sed -n 's/^ *"node": "\(.*\)",*$/\1/p' /etc/dualjoe/node.json 2>/dev/null)"
 [ ! -e /etc/dualjoe/watchdog.json ] || echo "watchdog=yes"

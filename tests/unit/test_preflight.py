@@ -74,6 +74,8 @@ def test_a_good_machine_is_good() -> None:
         ({"free_kib": str(2047 * 1024)}, "disk", "2047 MiB"),
         ({"free_kib": str(199 * 1024), "node": "pc-a"}, "disk", "199 MiB"),
         ({"free_inodes": "49999"}, "disk", "49999 inodes"),
+        ({"shell": "/usr/sbin/nologin"}, "shell", "/usr/sbin/nologin"),
+        ({"shell": "/bin/false"}, "shell", "/bin/false"),
         ({"listening": "0100007F:4965"}, "port", "18789"),
         ({"listening": "00000000000000000000000000000000:4965"}, "port", "18789"),
     ],
@@ -90,6 +92,8 @@ def test_what_is_wrong_with_a_machine_is_named(other: dict[str, str], named: str
     "other",
     [
         {"python": "3.9.0"},
+        {"shell": "/usr/bin/fish"},
+        {"shell": ""},  # there is no such account yet, or it has the default one
         {"rsync": "", "rsync_offered": "3.2.7-1"},  # site.yml installs it
         {"rsync": ""},  # and fetches the lists first
         {"free_kib": str(200 * 1024), "node": "pc-a"},
@@ -100,6 +104,13 @@ def test_what_is_wrong_with_a_machine_is_named(other: dict[str, str], named: str
 def test_what_is_all_right_is_not_told_of(other: dict[str, str]) -> None:
     seen = {name: values for name, values in facts(**other).items() if values != ["0"] or name == "uid"}
     assert preflight.of_machine(PC_A, seen) == []
+
+
+def test_the_shell_that_is_looked_at_is_the_gateway_s_account_s() -> None:
+    script = ROOT / "playbooks/files/look.sh"
+    for account, shell in (("sync", "/bin/sync"), ("nobody-yet", ""), ("", "")):
+        told = subprocess.run(["/bin/sh", script, account], capture_output=True, text=True, check=True, timeout=30)
+        assert preflight.facts_of(told.stdout).get("shell", [""]) == [shell]
 
 
 def test_the_gateway_s_port_may_be_taken_on_t440() -> None:

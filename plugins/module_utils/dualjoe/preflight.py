@@ -19,6 +19,7 @@ RSYNC = (3, 2)
 TRIED = ("debian 12",)
 UNTRIED = ("debian 13", "ubuntu 22.04", "ubuntu 24.04")
 ARCHITECTURES = ("x86_64", "aarch64")  # OpenClaw's Node is there for these
+NO_SHELL = ("nologin", "false", "rbash")  # sshd has the shell run a key's command, and these do not
 INVENTORY = "inventory"
 
 Facts = Mapping[str, Sequence[str]]
@@ -136,6 +137,11 @@ def of_machine(machine: Machine, facts: Facts) -> list[Finding]:
     if _first(facts, "uid") != "0":
         do = "set ansible_become: true for this host, or ansible_user: root"
         found.append(Finding(machine.name, "user", f"Ansible is {machine.user or 'a user'} there, not root", do))
+    shell = _first(facts, "shell")
+    if machine.node and shell.rsplit("/", 1)[-1] in NO_SHELL:
+        why = f"the gateway's account (openclaw_user) has {shell}, by which the other node cannot fetch the memory"
+        do = "give it one that runs commands: 'usermod --shell /bin/sh ACCOUNT'"
+        found.append(Finding(machine.name, "shell", why, do))
     if machine.node and machine.port in _listening(facts) and _first(facts, "gateway") not in ("active", "activating"):
         why = f"port {machine.port} (openclaw_port) is taken, and not by the gateway that Dual-Joe runs"
         do = f"'ss -ltnp sport = :{machine.port}' shows by whom; disable a gateway of your own, or choose another port"
