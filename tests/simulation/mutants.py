@@ -83,6 +83,7 @@ def everywhere() -> Iterator[tuple[str, Callable[[], str | None]]]:
 _grant, _deadline, _boot, _thaw = lease.grant, lease._deadline, Node.boot, Machine.thaw
 _epochs_store, _store_init = epochs.store, Store.__init__
 _decide, _force, _fence = takeover.decide, lease.force, takeover._fence
+_mend_pause, _resume, _quiet_at = takeover._mend_pause, takeover._resume, takeover.quiet_at
 _fill_vacancy, _on_synced, _promise = takeover._fill_vacancy, takeover.on_synced, lease.promise
 
 
@@ -207,6 +208,42 @@ def _promise_any_epoch(state: lease.NodeState, request: wire.Request, now: int, 
     return _promise(state, replace(request, epoch=max(request.epoch, state.epoch)), now, margin)
 
 
+# pauses, and another timing
+
+
+def _told_first(situation: str, decision: Decision | None, node: Sighting) -> Decision | None:
+    """The same with this node in the place of whoever is told first."""
+    if decision is None or decision.situation != situation or not node.heard:
+        return decision
+    first, *rest = decision.actions
+    renewals = [action for action in rest if action.node != node.node]
+    return replace(decision, actions=(replace(first, node=node.node), *renewals))
+
+
+def _holder_paused_first(record: Record, world: pair.World, policy: Policy) -> Decision | None:
+    decision = _mend_pause(record, world, policy)
+    holder = world.sightings.get(record.holder or "")
+    return decision if holder is None or holder.paused else _told_first("pausing", decision, holder)
+
+
+def _passive_resumed_first(record: Record, world: pair.World, policy: Policy) -> Decision | None:
+    decision = _mend_pause(record, world, policy)
+    passive = next((s for s in world.sightings.values() if s.node != record.holder and s.paused), None)
+    return decision if passive is None else _told_first("resuming", decision, passive)
+
+
+def _resume_at_once(record: Record, node: Sighting, world: pair.World, policy: Policy) -> Decision | None:
+    return _resume(record, node, replace(world, last_pause_sent_at=float("-inf")), policy)
+
+
+def _store_epoch_without_hold(path: Path, epoch: int, term: int, _hold: int = 0) -> None:
+    _epochs_store(path, epoch, term)
+
+
+def _quiet_by_the_timing(record: Record, world: pair.World, policy: Policy) -> float:
+    return _quiet_at(replace(record, quiet=0.0), world, policy)
+
+
 # operators' words
 
 
@@ -300,6 +337,20 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "an empty witness counts on from what one node tells": _in_story(
         "an empty t440 and one node", _swap(takeover, "_next_epoch", lambda record, *_more: record.epoch + 1)
+    ),
+    # pauses, and another timing
+    "the holder is paused before the passive node is bound": _in_story(
+        "a pause is half told", _swap(takeover, "_mend_pause", _holder_paused_first)
+    ),
+    "a pause is forgotten by a boot": _in_story("booted in a pause", _swap(epochs, "store", _store_epoch_without_hold)),
+    "the passive node is freed before the holder is resumed": _in_story(
+        "a pause ends out of reach", _swap(takeover, "_mend_pause", _passive_resumed_first)
+    ),
+    "the passive node is freed while a pause is under way": _in_story(
+        "a pause is late", _swap(takeover, "_resume", _resume_at_once)
+    ),
+    "a lease of the timing before is not waited for": _in_story(
+        "the timing is made shorter", _swap(takeover, "quiet_at", _quiet_by_the_timing)
     ),
     # operators' words
     "a grant does not wait for what a forced peer may tell": _in_story(

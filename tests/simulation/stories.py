@@ -9,11 +9,13 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from dualjoe import wire
+from dualjoe import lease, wire
 from dualjoe_guard import epochs
+from dualjoe_watchdog.settings import TimingSettings
 from histories import BACK_SECONDS, calm
 from world import TIMING, Node, World
 
+PAUSE_SECONDS = 500.0  # longer than T440 waits for a node that it has never heard
 STOPPED_SECONDS = TIMING.ttl / 2 + 5 + TIMING.stop + 1  # from the peer's answer to the end of a wrongly forced term
 
 
@@ -388,6 +390,108 @@ async def _forced_term_is_over(world: World) -> None:
     await _ends_well(world)
 
 
+# ---- pauses
+
+
+def _paused(node: Node) -> bool:
+    """Whether it knows of a pause."""
+    return node.guard is not None and lease.paused_left(node.guard.state, node.guard._clock()) > 0
+
+
+async def _pause(world: World) -> None:
+    """Somebody works on the pair, and both nodes know."""
+    world.witness.request_pause(PAUSE_SECONDS)
+    while not all(_paused(node) for node in world.nodes.values()):
+        await asyncio.sleep(0.1)
+    await calm(world, 5)
+
+
+async def _alone_with_an_empty_witness(world: World, node: Node, cut_off: Node) -> None:
+    """T440 is replaced by an empty one, which hears this node; the other one is out of reach, and may run."""
+    world.network.cut |= _lines(cut_off.name, "t440", node.name)
+    world.witness.lose_state()
+    world.witness.start()
+    await calm(world, PAUSE_SECONDS / 2)
+
+
+async def _pause_half_told(world: World) -> None:
+    """T440 is lost, and PC-A cut off, when the first of them knows of the pause."""
+    home, standby = await _serve(world)
+    world.network.sent.clear()
+    world.witness.request_pause(PAUSE_SECONDS)
+    while not any(message["verb"] == "pause" for _, message in world.network.sent):
+        await asyncio.sleep(0.001)
+    world.network.cut |= _lines(home.name, "t440", standby.name)  # what is under way arrives
+    await asyncio.sleep(1)
+    await _alone_with_an_empty_witness(world, standby, home)
+    world.witness.request_resume()
+    await _ends_well(world)
+
+
+async def _boots_in_a_pause(world: World) -> None:
+    """PC-A runs on the pause alone, and PC-B boots."""
+    home, standby = await _serve(world)
+    await _pause(world)
+    standby.crash()
+    world.later(10, standby.boot)
+    await _alone_with_an_empty_witness(world, standby, home)
+    world.witness.request_resume()
+    await _ends_well(world)
+
+
+async def _pause_ends_out_of_reach(world: World) -> None:
+    """PC-A is cut off in the moment in which the first of them is told that the pause is over."""
+    home, standby = await _serve(world)
+    await _pause(world)
+    await calm(world, TIMING.quiet_seconds)
+    world.network.sent.clear()
+    world.witness.request_resume()
+    while not any(message["verb"] == "resume" for _, message in world.network.sent):
+        await asyncio.sleep(0.001)
+    world.network.cut |= _lines(home.name, "t440", standby.name)
+    await calm(world, 90)
+    await _ends_well(world)
+
+
+async def _pause_is_late(world: World) -> None:
+    """The pause reaches PC-A when it is over already, and PC-A is cut off."""
+    home, standby = await _serve(world)
+    usual = world.network._deliver
+
+    async def deliver(source: str, node: str, message: dict[str, Any], reply: asyncio.Future[dict[str, Any]]) -> None:
+        if (node, message["verb"]) != (home.name, "pause"):
+            await usual(source, node, message, reply)
+
+    world.network._deliver = deliver  # type: ignore[method-assign]
+    world.network.sent.clear()
+    world.witness.request_pause(PAUSE_SECONDS)
+    pause = await _sent(world, home.name, "pause")
+    world.witness.request_resume()
+    await calm(world, TIMING.ttl / 2)
+    await home.answer(pause, "witness")
+    world.network.cut |= _lines(home.name, "t440", standby.name)
+    await calm(world, 90)
+    world.network._deliver = usual  # type: ignore[method-assign]
+    await _ends_well(world)
+
+
+# ---- another timing
+
+
+async def _shorter_timing(world: World) -> None:
+    """PC-A is cut off with a lease of two minutes when T440 is given a timing of 30 s."""
+    usual = world.witness.settings
+    longer = TimingSettings(**{**vars(TIMING), "ttl": 120})
+    world.witness.settings = usual.model_copy(update={"timing": longer})
+    home, standby = await _serve(world)
+    world.witness.crash()
+    world.network.cut |= _lines(home.name, "t440", standby.name)
+    world.witness.settings = usual
+    world.witness.start()
+    await calm(world, 150)
+    await _ends_well(world)
+
+
 # ---- declare-off, the fence hook, observe mode
 
 
@@ -459,6 +563,11 @@ STORIES: dict[str, Story] = {
     "forced against a promise": _forced_against_a_promise,
     "forced by mistake": _forced_by_mistake,
     "a forced term is over": _forced_term_is_over,
+    "a pause is half told": _pause_half_told,
+    "booted in a pause": _boots_in_a_pause,
+    "a pause ends out of reach": _pause_ends_out_of_reach,
+    "a pause is late": _pause_is_late,
+    "the timing is made shorter": _shorter_timing,
     "declared off by mistake": _declared_off_by_mistake,
     "the fence hook fails": _fence_fails,
     "observed": _observed,

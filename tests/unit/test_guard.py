@@ -185,6 +185,24 @@ async def test_only_a_lease_that_nobody_renews_asks_for_the_peer_s_promise(
     assert asked == [wire.request("promise", epoch=7, ttl=60)] * 2
 
 
+async def test_a_lease_on_a_promise_counts_from_when_it_was_asked_for(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard = Guard(settings, SlowSystemd([]), str(uuid.uuid4()))
+    guard.state = NodeState(guard.state.boot_id, 7, 7, Lease(7, boot_clock() + 29 * SECOND))
+    heard: list[int] = []
+
+    async def peer(_message: dict[str, Any]) -> dict[str, Any]:
+        heard.append(boot_clock())
+        await asyncio.sleep(0.01)  # its promise begins to run out before its answer is here
+        return wire.ok()
+
+    monkeypatch.setattr(guard, "ask_peer", peer)
+    await guard.ask_for_promise()
+    assert guard.state.lease is not None
+    assert 29 * SECOND < guard.state.lease.deadline - heard[0] <= 60 * SECOND
+
+
 async def test_at_the_deadline_nothing_of_the_gateway_is_left(settings: Settings) -> None:
     gateway = Stubborn()
     guard = Guard(settings, gateway, str(uuid.uuid4()))
