@@ -76,6 +76,8 @@ def test_a_good_machine_is_good() -> None:
         ({"free_inodes": "49999"}, "disk", "49999 inodes"),
         ({"shell": "/usr/sbin/nologin"}, "shell", "/usr/sbin/nologin"),
         ({"shell": "/bin/false"}, "shell", "/bin/false"),
+        ({"gateway": "active"}, "gateway", "openclaw-gateway.service"),
+        ({"gateway": "activating", "listening": "0100007F:4965"}, "gateway", "openclaw-gateway.service"),
         ({"listening": "0100007F:4965"}, "port", "18789"),
         ({"listening": "00000000000000000000000000000000:4965"}, "port", "18789"),
     ],
@@ -97,7 +99,8 @@ def test_what_is_wrong_with_a_machine_is_named(other: dict[str, str], named: str
         {"rsync": "", "rsync_offered": "3.2.7-1"},  # site.yml installs it
         {"rsync": ""},  # and fetches the lists first
         {"free_kib": str(200 * 1024), "node": "pc-a"},
-        {"listening": "0100007F:4965", "gateway": "active"},
+        {"listening": "0100007F:4965", "gateway": "active", "gateway_unit": "ours"},
+        {"gateway": "inactive", "gateway_unit": ""},
         {"free_inodes": "0 "},  # btrfs has no number of them; look.sh leaves that out
     ],
 )
@@ -111,6 +114,27 @@ def test_the_shell_that_is_looked_at_is_the_gateway_s_account_s() -> None:
     for account, shell in (("sync", "/bin/sync"), ("nobody-yet", ""), ("", "")):
         told = subprocess.run(["/bin/sh", script, account], capture_output=True, text=True, check=True, timeout=30)
         assert preflight.facts_of(told.stdout).get("shell", [""]) == [shell]
+
+
+@pytest.mark.parametrize(
+    ("text", "ours"),
+    [
+        ((ROOT / "roles/openclaw/templates/openclaw-gateway.service.j2").read_text(), True),
+        ((ROOT / "roles/openclaw/templates/openclaw-gateway-plain.service.j2").read_text(), True),
+        ("[Service]\nExecStart=openclaw gateway run\n", False),
+        (None, False),
+    ],
+)
+def test_a_gateway_s_unit_that_dual_joe_wrote_is_known(tmp_path: Path, text: str | None, ours: bool) -> None:
+    unit = tmp_path / "openclaw-gateway.service"
+    if text is not None:
+        unit.write_text(text)
+    (tmp_path / "systemctl").write_text(f"#!/bin/sh\necho {unit if text is not None else ''}\n")
+    (tmp_path / "systemctl").chmod(0o755)
+    path = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    script = ROOT / "playbooks/files/look.sh"
+    told = subprocess.run(["/bin/sh", script], env=path, capture_output=True, text=True, check=True, timeout=30)
+    assert preflight.facts_of(told.stdout).get("gateway_unit", []) == (["ours"] if ours else [])
 
 
 def test_the_gateway_s_port_may_be_taken_on_t440() -> None:

@@ -142,7 +142,12 @@ def of_machine(machine: Machine, facts: Facts) -> list[Finding]:
         why = f"the gateway's account (openclaw_user) has {shell}, by which the other node cannot fetch the memory"
         do = "give it one that runs commands: 'usermod --shell /bin/sh ACCOUNT'"
         found.append(Finding(machine.name, "shell", why, do))
-    if machine.node and machine.port in _listening(facts) and _first(facts, "gateway") not in ("active", "activating"):
+    runs = _first(facts, "gateway") in ("active", "activating")
+    if machine.node and runs and not _first(facts, "gateway_unit"):
+        why = "openclaw-gateway.service runs there, and Dual-Joe did not write it: a gateway of your own"
+        do = "'systemctl disable --now openclaw-gateway', and give its file another name; 'Adopt' in docs/operations.md"
+        found.append(Finding(machine.name, "gateway", why, do))
+    if machine.node and machine.port in _listening(facts) and not runs:
         why = f"port {machine.port} (openclaw_port) is taken, and not by the gateway that Dual-Joe runs"
         do = f"'ss -ltnp sport = :{machine.port}' shows by whom; disable a gateway of your own, or choose another port"
         found.append(Finding(machine.name, "port", why, do))
