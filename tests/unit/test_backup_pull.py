@@ -578,6 +578,16 @@ def is_whole(place: Path) -> bool:
     return not list(check(place))
 
 
+def test_one_that_comes_back_empty_has_shrunk(pair: Pair) -> None:
+    """As on a new T440 where it was not there at once."""
+    pair.fill(0, web={str(number): "x" for number in range(10)}, db={"dump": "sql"})
+    pair.pull()
+    pair.fill(1, db={"dump": "sql"})
+    assert "dropped" not in pair.pull().warnings
+    pair.fill(2, web={"0": "x"}, db={"dump": "sql"})
+    assert "web has 1 files with 1 bytes, and had 10 with 10" in pair.pull().warnings["dropped"]
+
+
 # The job and its result
 
 

@@ -9,9 +9,11 @@ from dualjoe import dumps, restoring
 from dualjoe.restoring import NoSnapshot, Part, Snapshot, Wanted
 
 
-def snapshot(node: str, hour: int, size: int = 100, good: bool | None = None, box: str = "box") -> Snapshot:
+def snapshot(
+    node: str, hour: int, size: int = 100, good: bool | None = None, box: str = "box", had: int = 0
+) -> Snapshot:
     at = f"2026-11-25T{hour:02}:00:00Z"
-    return Snapshot(node, f"20261125T{hour:02}0000Z", at, {box: Part(at, "files", 1, size)}, good)
+    return Snapshot(node, f"20261125T{hour:02}0000Z", at, {box: Part(at, "files", 1, size, had)}, good)
 
 
 A, B, NEW = snapshot("pc-a", 6), snapshot("pc-b", 7, good=True), snapshot("pc-a", 8)
@@ -29,9 +31,21 @@ A, B, NEW = snapshot("pc-a", 6), snapshot("pc-b", 7, good=True), snapshot("pc-a"
         ([A, B, NEW], Wanted(at="2026-11-25T07:00:00Z", node="pc-a"), A),
         ([A, B, snapshot("pc-a", 9, good=False)], Wanted(), B),
         ([A, B, snapshot("pc-a", 9, box="other")], Wanted(), B),
-        ([A, snapshot("pc-a", 9, size=50)], Wanted(), snapshot("pc-a", 9, size=50)),
+        ([A, snapshot("pc-a", 9, size=50, had=100)], Wanted(), snapshot("pc-a", 9, size=50, had=100)),
+        # It shrank slowly, or somebody has said that it is right.
+        ([A, snapshot("pc-b", 8, size=49), snapshot("pc-a", 9, size=9)], Wanted(), snapshot("pc-a", 9, size=9)),
+        # Only what the other node has to do is still open.
+        (
+            [A, snapshot("pc-a", 8, size=9, had=100), snapshot("pc-b", 9, size=9)],
+            Wanted(node="pc-b"),
+            snapshot("pc-b", 9, size=9),
+        ),
         ([snapshot("pc-a", 9, size=0)], Wanted(), snapshot("pc-a", 9, size=0)),
-        ([A, snapshot("pc-a", 9, size=49)], Wanted(name="20261125T090000Z"), snapshot("pc-a", 9, size=49)),
+        (
+            [A, snapshot("pc-a", 9, size=49, had=100)],
+            Wanted(name="20261125T090000Z"),
+            snapshot("pc-a", 9, size=49, had=100),
+        ),
         ([A, snapshot("pc-a", 9, good=False)], Wanted(name="20261125T090000Z"), snapshot("pc-a", 9, good=False)),
     ],
 )
@@ -49,9 +63,20 @@ def test_the_snapshot_is_the_newest_good_one_or_the_one_that_was_asked_for(
         ([A], Wanted(name="x"), "there is no snapshot x with container box"),
         ([A], Wanted(at="2026-11-25T05:00:00Z"), "no good snapshot before 2026-11-25T05:00:00Z has container box"),
         ([snapshot("pc-a", 6, good=False)], Wanted(), "no good snapshot has container box"),
-        ([A, snapshot("pc-b", 9, size=49)], Wanted(), "has 49 bytes of it, and 20261125T060000Z on pc-a has 100: name"),
+        (
+            [A, snapshot("pc-b", 9, size=49, had=100)],
+            Wanted(),
+            "has 49 bytes of it, and 20261125T060000Z on pc-a has 100: name .* dualjoe backup --accept-drop` on pc-b$",
+        ),
         # Two hours of emptiness hide what was there before no more than one.
-        ([A, snapshot("pc-b", 8, size=9), snapshot("pc-b", 9, size=9)], Wanted(), "on pc-a has 100"),
+        (
+            [A, snapshot("pc-b", 8, size=9, had=100), snapshot("pc-b", 9, size=9, had=100)],
+            Wanted(),
+            "on pc-a has 100",
+        ),
+        # A new node has no word of its own.
+        ([A, snapshot("pc-a", 8, size=9, had=100), snapshot("pc-b", 9, size=9)], Wanted(), "on pc-a has 100"),
+        ([snapshot("pc-a", 8, size=9, had=100)], Wanted(), "has 9 bytes of it, and pc-a had 100: name"),
     ],
 )
 def test_what_fits_nothing_is_said(found: list[Snapshot], wanted: Wanted, says: str) -> None:

@@ -15,6 +15,7 @@ from dualjoe import dated, snapshots
 from dualjoe.snapshots import Part, Snapshot, SnapshotError, choose, parse
 from dualjoe_jobs import snapshots_export
 from dualjoe_jobs.export import ExportFailed
+from dualjoe_jobs.held import Held
 from dualjoe_jobs.verified import Verified
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -137,6 +138,24 @@ def test_snapshots_are_listed(backups: Path, capfd: pytest.CaptureFixture[str]) 
     reply = json.loads(capfd.readouterr().out)
     assert [(each["name"], each["verified"]) for each in reply["snapshots"]] == [(NAMES[1], "bad"), (NAMES[2], "good")]
     assert reply["snapshots"][1]["containers"] == {"web": {"hook": "files", "files": 2, "bytes": 9, "captured_at": AT}}
+
+
+def test_what_a_container_had_is_told_until_its_drop_is_accepted(
+    backups: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A restore asks a person first. A note that cannot be read fails each backup, and must fail no restore."""
+
+    def had() -> list[int]:
+        assert snapshots_export.answer("list", backups) == 0
+        listed = json.loads(capfd.readouterr().out)["snapshots"]
+        return [each["containers"]["web"].get("had", 0) for each in listed]
+
+    Held(NAMES[1], {"web": (9, 100)}).save(backups)
+    assert had() == [0, 100]
+    Held().save(backups)
+    assert had() == [0, 0]
+    (backups / "held.json").write_text("{")
+    assert had() == [0, 0]
 
 
 @pytest.mark.parametrize("command", ["", "sh", "list; id", "rsync --server . /", "rsync --version", "export"])

@@ -15,12 +15,14 @@ class NoSnapshot(Exception):
 
 @dataclass(frozen=True)
 class Part:
-    """What a snapshot has of one container: captured when (UTC, ISO 8601), and how much of it."""
+    """What a snapshot has of one container: captured when (UTC, ISO 8601), and how much of it. ``had``: the bytes that
+    it had before it shrank, as long as nobody has told the node that this is right; otherwise 0."""
 
     captured_at: str
     hook: str
     files: int
     bytes: int
+    had: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ def parse(node: str, reply: Mapping[str, Any]) -> list[Snapshot]:
                     str(part["hook"]),
                     int(part["files"]),
                     int(part["bytes"]),
+                    int(part.get("had", 0)),
                 )
                 for name, part in each["containers"].items()
             },
@@ -81,9 +84,9 @@ def parse(node: str, reply: Mapping[str, Any]) -> list[Snapshot]:
 def choose(found: Iterable[Snapshot], container: str, wanted: Wanted) -> Snapshot:
     """The snapshot to bring ``container`` back from. Raises NoSnapshot.
 
-    Without a name or a time that is the newest good one of any node, whatever T440's clock said; but not one that has
-    lost most of what the one before has: on a new T440 the containers are empty, and were perhaps backed up before
-    anybody restored them.
+    Without a name or a time that is the newest good one of any node, whatever T440's clock said; but not while a node
+    has noted that more than half of the container was lost, and nobody has accepted that: on a new T440 the containers
+    are empty, and were perhaps backed up before anybody restored them.
     """
     having = sorted(
         (each for each in found if container in each.parts and wanted.node in (None, each.node)),
@@ -112,14 +115,19 @@ def choose(found: Iterable[Snapshot], container: str, wanted: Wanted) -> Snapsho
 
 def _refuse_loss(having: Sequence[Snapshot], container: str) -> None:
     """The newest snapshot of a container that has become empty is not what is to come back."""
-    newest = having[-1]
-    size = newest.parts[container].bytes
-    for before in reversed(having[:-1]):
-        if size * 2 < before.parts[container].bytes:
-            raise NoSnapshot(
-                f"the newest snapshot of {container}, {newest.name}, has {size} bytes of it, and {before.name} on"
-                f" {before.node} has {before.parts[container].bytes}: name the one to restore with --snapshot or --at"
-            )
+    newest, noted = having[-1], max(having, key=lambda each: each.parts[container].had)
+    size, had = newest.parts[container].bytes, noted.parts[container].had
+    if size * 2 >= had:
+        return
+    before = f"{noted.node} had {had}"
+    for each in having:
+        if size * 2 < each.parts[container].bytes:
+            before = f"{each.name} on {each.node} has {each.parts[container].bytes}"
+    raise NoSnapshot(
+        f"the newest snapshot of {container}, {newest.name}, has {size} bytes of it, and {before}: name the one to"
+        " restore with --snapshot or --at; if it is right that it has shrunk, say"
+        f" `sudo -u dualjoe-backup dualjoe backup --accept-drop` on {noted.node}"
+    )
 
 
 def _of(node: str | None) -> str:

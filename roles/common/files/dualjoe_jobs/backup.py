@@ -10,13 +10,15 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from dualjoe import snapshot_warnings
+from dualjoe import snapshot_warnings, snapshots
 from dualjoe.names import shown
 from dualjoe.retention import Policy
-from dualjoe.snapshots import Snapshot
+from dualjoe.snapshot_warnings import Size
+from dualjoe.snapshots import Snapshot, SnapshotError
 
 from . import job
 from .account import check_account
@@ -61,6 +63,16 @@ class _Snapshots:
                     ) from error
                 self.copies.remove(surplus[0])
 
+    def sizes(self, before: Snapshot | None, made: Snapshot) -> dict[str, Size]:
+        """What each container had in the snapshot ``before``; one that was not in it, in the last one that has it."""
+        had = snapshot_warnings.sizes(before)
+        back = made.containers.keys() - had.keys()
+        for path in reversed(named(self.copies.folder) if back else []):
+            with suppress(SnapshotError):
+                older = snapshot_warnings.sizes(snapshots.load(path))
+                had = {**{name: older[name] for name in back & older.keys()}, **had}
+        return had
+
     def _spared(self) -> set[str]:
         return self.held.spared(path.name for path in named(self.copies.folder))
 
@@ -78,7 +90,7 @@ def snapshot(settings: Settings, backups: Path, accept_drop: bool = False) -> Ou
     before = pull.before()
     try:
         made = pull.fetch(t440.ask_export().listed)
-        wanted = {} if accept_drop else {**snapshot_warnings.sizes(before), **there.held.sizes}
+        wanted = {} if accept_drop else {**there.sizes(before, made), **there.held.sizes}
         drops = snapshot_warnings.dropped(made, wanted, settings.drop_percent)
         there.held = Held(there.held.until or current, {name: wanted[name] for name in drops}) if drops else Held()
         there.held.save(backups)

@@ -12,6 +12,8 @@ from dualjoe.snapshots import Part, SnapshotError
 
 from .copies import named
 from .export import ExportFailed, say
+from .held import Held
+from .job import JobFailed
 from .verified import Verified
 
 BACKUPS = Path("/var/lib/dualjoe/backups")
@@ -22,7 +24,7 @@ def listed(backups: Path) -> Iterator[dict[str, Any]]:
 
     Those of a former version, and what does not say what it is, are left out: nothing can be restored from them here.
     """
-    verified = Verified.load(backups)
+    verified, held = Verified.load(backups), _held(backups)
     for path in named(backups / "snapshots"):
         try:
             one = snapshots.load(path)
@@ -32,10 +34,23 @@ def listed(backups: Path) -> Iterator[dict[str, Any]]:
         yield {
             "name": path.name,
             "captured_at": one.captured_at,
-            "containers": {name: _told(part) for name, part in parts},
+            "containers": {name: {**_told(part), **_had(held, path.name, name)} for name, part in parts},
             "verified": verified.word(path.name),
             "verified_at": verified.checked_at.get(path.name),
         }
+
+
+def _held(backups: Path) -> Held:
+    """What is held; nothing where that cannot be read, which fails each backup, and need fail no restore."""
+    try:
+        return Held.load(backups)
+    except JobFailed:
+        return Held()
+
+
+def _had(held: Held, snapshot: str, container: str) -> dict[str, int]:
+    """How many bytes a container had before it shrank, for a snapshot since then."""
+    return {"had": held.sizes[container][1]} if snapshot > held.until and container in held.sizes else {}
 
 
 def _told(part: Part) -> dict[str, Any]:
