@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from dualjoe import job_results
-from dualjoe_jobs import backup_drill, docker_socket, drill_scratch, job
+from dualjoe_jobs import backup_drill, backup_restore, docker_socket, drill_scratch, job
 from dualjoe_jobs.backup_drill import drill
 from dualjoe_jobs.drill_scratch import Scratch
 from dualjoe_jobs.job import JobFailed
@@ -122,10 +122,10 @@ def pair(t440: T440, tmp_path: Path, daemon: Daemon) -> T440:
     return t440
 
 
-def run(t440: T440) -> tuple[int, dict[str, Any], list[dict[str, Any]]]:
+def run(t440: T440, if_older_than: float | None = None) -> tuple[int, dict[str, Any], list[dict[str, Any]]]:
     """The exit code, the job's result, and how each container went."""
     jobs = t440.root / "jobs"
-    code = drill(t440.settings, t440.root / "state", as_json=False, results=jobs)
+    code = drill(t440.settings, t440.root / "state", as_json=False, if_older_than=if_older_than, results=jobs)
     result = json.loads((jobs / "drill.json").read_text())
     return code, result, json.loads((jobs / "drill.details").read_text())["containers"]
 
@@ -134,6 +134,15 @@ def nothing_is_left(t440: T440) -> bool:
     left = [path.name for path in (t440.root / "state").iterdir()]
     volumes = list((t440.docker.root / "volumes").iterdir())
     return left == ["lock"] and list(t440.docker.boxes) == ["box"] and volumes == []
+
+
+def test_a_drill_that_was_missed_is_made_up_for(pair: T440) -> None:
+    assert backup_restore._parser().parse_args(["drill", "--if-older-than", "5"]).if_older_than == 5
+    _, first, _ = run(pair, if_older_than=604800)
+    assert run(pair, if_older_than=604800)[1] == first
+    long_ago = {**first, "finished_at": "2026-11-01T00:00:00Z"}
+    (pair.root / "jobs/drill.json").write_text(json.dumps(long_ago))
+    assert run(pair, if_older_than=604800)[1]["finished_at"] >= first["finished_at"]
 
 
 def test_each_container_comes_back_from_each_node(pair: T440, daemon: Daemon) -> None:

@@ -75,6 +75,16 @@ def test_a_run_that_was_missed_is_made_up_for(
     assert runs.left == (0 if again else 1)
 
 
+def test_a_first_run_that_was_scheduled_a_while_ago_is_not_missed_yet(runs: Runs) -> None:
+    scheduled = {"result": "scheduled", "finished_at": job.utc_now()}
+    (runs.place / "backup.json").write_text(json.dumps(scheduled))
+    runs.run(FETCHED, if_older_than=3600)
+    assert runs.left == 1
+    (runs.place / "backup.json").write_text(json.dumps({**scheduled, "finished_at": "2026-11-01T00:00:00Z"}))
+    runs.run(FETCHED, if_older_than=3600)
+    assert runs.left == 0
+
+
 @pytest.mark.parametrize("nonsense", ["", "[]", '{"result": "ok"}', '{"result": "ok", "finished_at": 5}'])
 def test_a_result_that_makes_no_sense_is_no_good_run(runs: Runs, nonsense: str) -> None:
     (runs.place / "backup.json").write_text(nonsense)

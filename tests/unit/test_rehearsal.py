@@ -486,6 +486,31 @@ def test_people_are_shown_what_came_of_it(
     assert ("so it was" in shown.err) == (result == "failed")
 
 
+def test_a_rehearsal_that_was_missed_is_made_up_for_when_the_guard_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = json.dumps({"job": "rehearsal", "result": "ok", "message": "", "finished_at": job.utc_now()})
+    calls, systemctl, result = tmp_path / "calls", tmp_path / "systemctl", tmp_path / "rehearsal.json"
+    systemctl.write_text(f"#!/bin/sh\necho $1 >> {calls}; echo '{answer}' > {result}\n")
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(rehearsal, "_AGAIN_SECONDS", 0.0)
+    asked = iter([job.JobFailed("the guard does not answer"), None])
+
+    def probe() -> dict[str, Any]:
+        if trouble := next(asked):
+            raise trouble
+        return {}
+
+    monkeypatch.setattr(rehearsal.own_guard, "probe", probe)
+    daily = ["--if-older-than", "86400"]
+    assert rehearsal.main(daily, tmp_path) == job.DONE
+    assert (calls.read_text().split(), list(asked)) == (["start", "stop"], [])
+    assert rehearsal.main(daily, tmp_path) == job.DONE
+    assert calls.read_text().split() == ["start", "stop"]
+
+
 def test_a_unit_that_leaves_no_result_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     systemctl = tmp_path / "systemctl"
     systemctl.write_text("#!/bin/sh\necho 'Unit dualjoe-rehearsal.service not found.' >&2\nexit 5\n")

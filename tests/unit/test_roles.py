@@ -205,6 +205,18 @@ def test_the_machines_take_up_a_new_library_one_after_the_other(tmp_path: Path) 
     assert done.stdout.count("RUNNING HANDLER") == 1
 
 
+CRON_FILES = sorted(ROOT.glob("roles/*/templates/cron*.j2"))
+
+
+@pytest.mark.parametrize("template", CRON_FILES, ids=lambda path: "-".join(path.parts[-3::2]))
+def test_what_a_machine_misses_while_it_is_off_it_does_after_its_boot(template: Path) -> None:
+    """What comes every few minutes comes soon anyway."""
+    lines = re.findall(r"^([^#\n]+) \S+ (/usr/local/bin/.+)$", template.read_text("utf-8"), re.MULTILINE)
+    rare = [command for when, command in lines if not when.startswith(("*", "@reboot"))]
+    again = [command.partition(" --if-older-than ")[0] for when, command in lines if when == "@reboot"]
+    assert again == rare
+
+
 @pytest.mark.parametrize(
     ("backup", "saved"),
     [

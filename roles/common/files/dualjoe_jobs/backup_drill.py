@@ -89,7 +89,13 @@ class Drill:
             shutil.rmtree(stage)
 
 
-def drill(settings: Settings, state: Path, as_json: bool, results: Path = job.RESULTS) -> int:
+def drill(
+    settings: Settings,
+    state: Path,
+    as_json: bool,
+    if_older_than: float | None = None,
+    results: Path = job.RESULTS,
+) -> int:
     """Run the job. Returns the exit code."""
     folder = state / NAME
     deadline = Deadline(_RUN_SECONDS)
@@ -101,7 +107,7 @@ def drill(settings: Settings, state: Path, as_json: bool, results: Path = job.RE
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    code = job.run(NAME, state / "lock", results, work)
+    code = job.run(NAME, state / "lock", results, work, if_older_than=if_older_than)
     if code != job.BUSY:
         if as_json:
             print(json.dumps(json.loads((results / _DETAILS).read_text("utf-8"))))

@@ -220,6 +220,7 @@ def _parser() -> argparse.ArgumentParser:
         which = command.add_mutually_exclusive_group()
         which.add_argument("--snapshot", metavar="NAME", default="newest", help="as `ls` names it, or newest")
         which.add_argument("--at", type=_moment, metavar="TIME", help="the last good one until this time (UTC)")
+    job.add_if_older_than(drilling)
     running.add_argument(
         "--no-safety-dump", action="store_true", help="replace also a database that cannot be dumped any more"
     )
@@ -257,7 +258,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace, settings: Settings) -> int:
     STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
     if arguments.command == "drill":
-        return backup_drill.drill(settings, STATE, arguments.json)
+        return backup_drill.drill(settings, STATE, arguments.json, arguments.if_older_than)
     answers = restore_nodes.ask(settings.nodes)
     if arguments.command == "ls":
         return _show(answers, arguments.json)

@@ -82,7 +82,7 @@ def run(
             with _skips(name, results).open("ab") as skips:  # one byte each: nothing is lost where two write at once
                 skips.write(b".")
             return busy(name)
-        if if_older_than is not None and _ended_well(results / f"{name}.json", if_older_than):
+        if if_older_than is not None and ended_well(results / f"{name}.json", if_older_than):
             return DONE
         again_until = time.monotonic() + (0 if if_older_than is None else _TRIED_SECONDS)
         while True:
@@ -100,12 +100,16 @@ def run(
     return code
 
 
-def _ended_well(result: Path, seconds: float) -> bool:
-    """Whether the last run did, and less than so many seconds ago. A clock that was wrong says no."""
+def ended_well(result: Path, seconds: float) -> bool:
+    """Whether the last run did, and less than so many seconds ago; or the first one was scheduled so short a time ago. A
+    clock that was wrong says no."""
     with suppress(OSError, ValueError, LookupError, TypeError):
         before = json.loads(result.read_text("utf-8"))
         ended = datetime.fromisoformat(str(before["finished_at"]).replace("Z", "+00:00"))
-        return before["result"] == "ok" and 0 <= (datetime.now(timezone.utc) - ended).total_seconds() < seconds
+        return (
+            before["result"] in ("ok", "scheduled")
+            and 0 <= (datetime.now(timezone.utc) - ended).total_seconds() < seconds
+        )
     return False
 
 
