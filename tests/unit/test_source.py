@@ -102,7 +102,7 @@ def test_what_arrives_beyond_what_was_told_leaves_room_on_the_disk(
     monkeypatch.setattr(os, "statvfs", statvfs)
     source = Source("joe@t440", [str(tmp_path / "ssh")], tmp_path, Deadline(30))
     began = time.monotonic()
-    with pytest.raises(JobFailed, match="more arrives than the other side has told"):
+    with pytest.raises(JobFailed, match="more is to be written than there is room for"):
         source.receive(["first", "last"], growing, options=["--bwlimit=1000"])
     assert time.monotonic() - began < 15
     assert arrived(growing) < 5_000_000
