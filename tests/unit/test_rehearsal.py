@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from dualjoe_jobs import job, rehearsal, room
+from dualjoe_jobs import job, own_guard, rehearsal, room
 from dualjoe_jobs.memory import Memory
 from dualjoe_jobs.rehearsal import Rehearsal, Settings
 from dualjoe_jobs.rehearsal_gateway import without_secrets
@@ -503,7 +503,7 @@ def test_a_rehearsal_that_was_missed_is_made_up_for_when_the_guard_is_there(
             raise trouble
         return {}
 
-    monkeypatch.setattr(rehearsal.own_guard, "probe", probe)
+    monkeypatch.setattr(own_guard, "probe", probe)
     daily = ["--if-older-than", "86400"]
     assert rehearsal.main(daily, tmp_path) == job.DONE
     assert (calls.read_text().split(), list(asked)) == (["start", "stop"], [])

@@ -101,15 +101,13 @@ def run(
 
 
 def ended_well(result: Path, seconds: float) -> bool:
-    """Whether the last run did, and less than so many seconds ago; or the first one was scheduled so short a time ago. A
-    clock that was wrong says no."""
+    """Whether the last run did, and less than so many seconds ago; or the first one was scheduled within them. A clock
+    that was wrong says no."""
     with suppress(OSError, ValueError, LookupError, TypeError):
         before = json.loads(result.read_text("utf-8"))
         ended = datetime.fromisoformat(str(before["finished_at"]).replace("Z", "+00:00"))
-        return (
-            before["result"] in ("ok", "scheduled")
-            and 0 <= (datetime.now(timezone.utc) - ended).total_seconds() < seconds
-        )
+        age = (datetime.now(timezone.utc) - ended).total_seconds()
+        return before["result"] in ("ok", "scheduled") and 0 <= age < seconds
     return False
 
 
