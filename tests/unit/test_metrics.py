@@ -92,6 +92,22 @@ def test_a_failed_job_is_told() -> None:
 
 
 @pytest.mark.parametrize(
+    ("job", "warnings"),
+    [
+        ({"result": "ok", "warnings": {"dropped": "web has 1 file, and had 9", "unsteady": "web: a"}}, 2),
+        ({"result": "ok", "warnings": {}}, 0),
+        ({"result": "ok", "warnings": "many"}, None),
+        ({"result": "scheduled"}, None),
+        ({"result": "unreadable"}, None),
+    ],
+)
+def test_what_a_job_warns_of_is_counted(job: dict[str, Any], warnings: int | None) -> None:
+    """A backup that has lost much is a success as well."""
+    told = values(metrics.of_node(probe("pc-a", 1.8e9, active=True, jobs={"backup": job})))
+    assert told.get('dualjoe_job_warnings{node="pc-a",job="backup"}') == warnings
+
+
+@pytest.mark.parametrize(
     "hostile",
     [
         {"jobs": {'x"} 1\nevil 1': {"result": "ok"}}},

@@ -34,6 +34,7 @@ _MEANINGS = {
     "dualjoe_memory_age_seconds": "Age of the memory that a passive node would start with.",
     "dualjoe_backup_age_seconds": "Age of what the node has of T440's data.",
     "dualjoe_job_success": "Whether the job's last run did not fail.",
+    "dualjoe_job_warnings": "Of how many kinds of trouble the job's last run warned, though it did not fail.",
     "dualjoe_job_last_end_timestamp_seconds": "When the job's last run ended.",
     "dualjoe_job_skipped_runs": "Runs in a row that were skipped because another one was still going.",
 }
@@ -97,6 +98,8 @@ def _jobs(machine: str, jobs: object) -> Iterator[Sample]:
         label = {"node": machine, "job": name}
         ran = job["result"] != "scheduled"  # otherwise its first run is still to come
         yield "dualjoe_job_success", label, job["result"] not in ("failed", "unreadable") if ran else math.nan
+        warnings = job.get("warnings")
+        yield "dualjoe_job_warnings", label, len(warnings) if isinstance(warnings, dict) else math.nan
         yield "dualjoe_job_last_end_timestamp_seconds", label, _moment(job.get("finished_at"))
         yield "dualjoe_job_skipped_runs", label, _number(job.get("skipped_in_a_row"))
 
