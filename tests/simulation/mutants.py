@@ -115,6 +115,10 @@ def _free_at_start(boot_id: str, epoch: int, term: int, *_times: int) -> lease.N
     return lease.NodeState(boot_id, epoch, term)
 
 
+def _free_after_reset(state: lease.NodeState, request: wire.Request, *_more: int) -> lease.NodeState:
+    return replace(state, epoch=request.epoch)
+
+
 def _grant_despite_promise(state: lease.NodeState, request: wire.Request, now: int, stop_ns: int) -> lease.NodeState:
     return _grant(replace(state, promised_until=0, held_until=0), request, now, stop_ns)
 
@@ -397,6 +401,9 @@ MUTANTS: dict[str, Mutant] = {
     "a node takes over in spite of its promise": _in_story("promises, and a restart", _promises_for_nothing),
     "a promise is forgotten when the guard starts": _in_story(
         "promises, and a restart", _swap(lease, "started", _free_at_start)
+    ),
+    "a promise is forgotten with the epoch file": _in_story(
+        "promises, and a lost epoch", _swap(lease, "reset", _free_after_reset)
     ),
     "a promise ends before the lease that it lets go on": _in_story(
         "forced against a promise", _swap(lease, "hold_ns", _short_promise)

@@ -223,6 +223,21 @@ async def _promises_and_a_restart(world: World) -> None:
     await _ends_well(world)
 
 
+async def _promises_and_a_lost_epoch(world: World) -> None:
+    """The same, but PC-B has lost its epoch file. The number that the operator tells is T440's, or far too low."""
+    home, standby = await _serve(world)
+    world.network.cut |= _lines("t440", home.name)
+    await calm(world, 90 + world.random.uniform(0, 20))
+    standby.lose_epoch()
+    assert home.guard is not None
+    told = world.random.choice((1, home.guard.state.epoch))
+    reply = await standby.answer(wire.request("reset", epoch=told), "root")
+    if reply is None or reply.get("ok") is not True:
+        world.broke(f"{standby.name} takes no epoch: {reply}")
+    await calm(world, 60)
+    await _ends_well(world)
+
+
 async def _fetch_fails(world: World) -> None:
     """PC-B is to serve, and cannot fetch PC-A's memory."""
     _, standby = await _serve(world)
@@ -551,6 +566,7 @@ STORIES: dict[str, Story] = {
     "a grant is overtaken": _grant_overtaken,
     "granted, and killed": _granted_and_killed,
     "promises, and a restart": _promises_and_a_restart,
+    "promises, and a lost epoch": _promises_and_a_lost_epoch,
     "a fetch fails": _fetch_fails,
     "an empty t440": _empty_witness,
     "an empty t440 after a grant": _empty_witness_after_a_grant,

@@ -458,6 +458,14 @@ class Node(Machine):
         """BindsTo: the gateway's unit stops with the guard's."""
         await self.gateway.ask_to_stop()
 
+    def lose_epoch(self) -> None:
+        """Of a passive node: the epoch file is gone when the guard starts anew."""
+        self._world.note(f"{self.name}: the epoch file is lost")
+        self._end_guard()
+        (self.disk.path / "epoch.json").unlink()
+        self._epoch = 0
+        self.start_guard()
+
     def hang_guard(self) -> None:
         """SIGSTOP; systemd's watchdog kills it in time."""
         if self.guard is not None and not self.hung and not self.frozen:
@@ -506,8 +514,11 @@ class Node(Machine):
 
     @property
     def term(self) -> int:
-        """As stored."""
-        return epochs.load(self.disk.path / "epoch.json")[1]
+        """As stored; 0 where that is lost."""
+        try:
+            return epochs.load(self.disk.path / "epoch.json")[1]
+        except epochs.BadEpochFile:
+            return 0
 
     @property
     def memory(self) -> tuple[int, float]:

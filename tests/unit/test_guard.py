@@ -389,6 +389,90 @@ async def test_a_pause_is_on_disk_before_it_is_answered(settings: Settings) -> N
     assert (await again.probe(wire.Request("probe")))["paused_left"] > 3600
 
 
+# A lost epoch file
+
+
+@pytest.mark.parametrize("found", [None, "x\n", '{"version": 1, "epoch": 3, "term": 4}'])
+async def test_a_lost_epoch_file_is_reset_by_root_and_every_word_of_before_is_kept(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, found: str | None
+) -> None:
+    """The node has promised a moment ago, and a grant of before is still on its way: neither is known any more."""
+
+    async def command(*_argv: str, **_more: object) -> Command:
+        return Command(0, "")
+
+    monkeypatch.setattr(daemon, "run", command)
+    file = settings.root / "epoch.json"
+    if found is not None:
+        file.write_text(found)
+    (settings.root / "openclaw.json").write_text("{}")
+    (settings.root / "memory").mkdir()
+    (settings.root / "memory/live.json").write_text('{"served": 5}')
+    clock = [boot_clock()]
+    gateway = SlowSystemd([])
+    guard = Guard(settings, gateway, str(uuid.uuid4()), lambda: clock[0])
+
+    async def ask(verb: str, caller: str = "witness", **fields: Any) -> dict[str, Any]:
+        return await guard._reply({"as": caller, **wire.request(verb, **fields)}, 0)
+
+    def grant(epoch: int) -> dict[str, Any]:
+        return {"epoch": epoch, "stamp": str(stamp(guard.state, clock[0])), "ttl": 60}
+
+    before = grant(9)
+    assert (await ask("grant", **before))["error"] == "no_epoch_file"
+    await guard.watch()
+    (why,) = (await ask("probe"))["unfit"]
+    assert (str(file) in why, "dualjoe epoch reset" in why) == (True, True)
+    for caller in ("witness", "peer", "local"):
+        assert (await ask("reset", caller, epoch=7))["error"] == "not_allowed"
+    reply = await ask("reset", "root", epoch=7)
+    assert (reply["ok"], reply["epoch"], 65 < reply["promise_left"] < 66) == (True, 7, True)
+    assert epochs.load(file) == (7, 5, 0)
+    await guard.watch()
+    assert (await ask("probe"))["fit"] is True
+    assert (await ask("reset", "root", epoch=8))["error"] == "not_broken"
+    assert (await ask("grant", **before))["error"] == "promised"
+    again = Guard(settings, gateway, guard.state.boot_id, lambda: clock[0])
+    assert (await again.probe(wire.Request("probe")))["promise_left"] > 65, "a restart forgets nothing"
+    clock[0] += 66 * SECOND
+    assert (await ask("grant", **before))["error"] == "late"
+    granting = asyncio.create_task(ask("grant", **grant(8)))
+    while not granting.done():
+        await guard.watch()
+        await asyncio.sleep(0)
+    assert granting.result()["ok"] is True
+
+
+@pytest.mark.parametrize(
+    ("served", "told", "stored"),
+    [('{"served": 5}', 4, (4, 3)), ('{"served": 5}', 5, (5, 4)), ('{"served": "5"}', 7, (7, 0)), ("x", 7, (7, 0))],
+)
+async def test_a_term_that_is_not_known_is_below_the_epoch(
+    settings: Settings, served: str, told: int, stored: tuple[int, int]
+) -> None:
+    (settings.root / "memory").mkdir()
+    (settings.root / "memory/live.json").write_text(served)
+    guard = Guard(settings, SlowSystemd([]), str(uuid.uuid4()))
+    await guard.reset(wire.Request("reset", epoch=told))
+    assert epochs.load(settings.root / "epoch.json")[:2] == stored
+
+
+async def test_a_file_that_is_lost_under_a_running_guard_is_written_as_the_guard_knows_it(settings: Settings) -> None:
+    epochs.store(settings.root / "epoch.json", 7, 7, 5)
+    guard = Guard(settings, SlowSystemd([]), str(uuid.uuid4()))
+    known = guard.state
+    (settings.root / "epoch.json").unlink()
+    await guard.reset(wire.Request("reset", epoch=3))
+    assert (epochs.load(settings.root / "epoch.json"), guard.state) == ((7, 7, 5), known)
+
+
+async def test_a_reset_takes_no_word_back_that_was_given_since(settings: Settings) -> None:
+    guard = Guard(settings, SlowSystemd([]), str(uuid.uuid4()))
+    await guard.promise(wire.Request("promise", epoch=9, ttl=60))
+    await guard.reset(wire.Request("reset", epoch=7))
+    assert epochs.load(settings.root / "epoch.json") == (9, 0, 0)
+
+
 # The operator's word
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dualjoe import contents
+from dualjoe import contents, wire
 from dualjoe_jobs import cli, job, manifest, memory_list, memory_sync, status, validate_command
 from dualjoe_jobs.cli import main as dualjoe
 from dualjoe_jobs.job import JobFailed
@@ -859,7 +859,36 @@ def test_the_command_says_in_one_line_that_the_guard_is_silent(
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["status"], ["sync"], ["backup"], ["memory"], *(["memory", word] for word in cli.MEMORY)]
+    ("reply", "says"),
+    [
+        (wire.ok(epoch=7, promise_left=65.6), "epoch 7 is stored, and pc-b can be granted"),
+        (wire.Refused("not_broken", "it is well").reply(), "the guard refuses: it is well"),
+    ],
+)
+def test_an_epoch_is_reset_by_the_guard(
+    reply: dict[str, Any],
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked = []
+    path = str(tmp_path / "guard.sock")
+    monkeypatch.setattr("dualjoe_jobs.own_guard.SOCKET", path)
+
+    def ask(*question: Any) -> dict[str, Any]:
+        asked.append(question)
+        return {"node": "pc-b", **reply}
+
+    monkeypatch.setattr(wire, "ask_socket", ask)
+    assert dualjoe(["epoch", "reset", "--epoch", "7"]) == (0 if reply["ok"] else 1)
+    assert says in "".join(capsys.readouterr())
+    assert asked == [(path, wire.request("reset", epoch=7), 10.0)]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], ["status"], ["sync"], ["backup"], ["memory"], ["epoch"], *(["memory", word] for word in cli.MEMORY)],
 )
 def test_every_command_has_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:

@@ -50,6 +50,7 @@ TESTED = {
     "dualjoe backup diff": ("tests/unit/test_backup_look.py", "backup_diff.main"),
     "dualjoe backup get": ("tests/unit/test_backup_look.py", "backup_get.main"),
     "dualjoe backup ls": ("tests/unit/test_backup_look.py", "backup_ls.main"),
+    "dualjoe epoch reset": ("tests/unit/test_memory.py", '"epoch", "reset"'),
     "dualjoe memory diff": ("tests/unit/test_memory_commands.py", "memory_diff.main"),
     "dualjoe memory divergence": ("tests/unit/test_memory_commands.py", "memory_divergence.main"),
     "dualjoe memory list": ("tests/unit/test_memory_commands.py", "memory_list.main"),

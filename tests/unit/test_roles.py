@@ -334,3 +334,33 @@ def test_metrics_that_nobody_writes_any_more_are_taken_away(tmp_path: Path, new:
     assert [path.name for path in (tmp_path / "before").iterdir()] == ["other.prom"]
     assert (tmp_path / "elsewhere/dualjoe.prom").exists()
     assert (line.format(tmp_path / "elsewhere") in cron.read_text()) if new else not cron.exists()
+
+
+@pytest.mark.parametrize(("unit", "epoch", "good"), [(False, False, True), (True, True, True), (True, False, False)])
+def test_a_node_that_has_lost_its_epoch_file_is_given_no_new_one(
+    tmp_path: Path, unit: bool, epoch: bool, good: bool
+) -> None:
+    """A fresh one has promised nothing, and has seen no term that is over."""
+    for there, name in ((unit, "unit"), (epoch, "epoch.json")):
+        if there:
+            (tmp_path / name).touch()
+    play = {"hosts": "all", "gather_facts": False, "tasks": load(ROOT / "roles/guard/tasks/preflight.yml")}
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    values = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "guard_hardware_watchdog_seconds": 0,
+        "guard_textfile_folder": "",
+        "_guard_unit_file": str(tmp_path / "unit"),
+        "_guard_epoch_file": str(tmp_path / "epoch.json"),
+    }
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"pc-a": values}}}))
+    done = subprocess.run(
+        [f"{sys.prefix}/bin/ansible-playbook", "-i", tmp_path / "hosts.yml", tmp_path / "play.yml"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode == 0) is good, done.stdout + done.stderr
+    assert ("dualjoe epoch reset" in done.stdout) is not good

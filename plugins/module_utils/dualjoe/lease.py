@@ -124,6 +124,15 @@ def force(state: NodeState, now: int, node: str, peer: str) -> NodeState:
     return _term(state, Lease(leap(state.epoch, node, peer, forced=True), FOREVER, forced=True))
 
 
+def reset(state: NodeState, request: Request, served: int, now: int, hold_ns: int) -> NodeState:
+    """The epoch file was lost, and the operator tells the epoch of T440's record. ``served``: the newest own term that
+    the memory tells of. What was promised is forgotten, and a grant of before may still come: none is taken until both
+    are over, on any clock. The same holds after a restart, as the term stays below the epoch."""
+    epoch = max(state.epoch, request.epoch)
+    promised_until = max(state.promised_until, now + hold_ns)
+    return replace(state, epoch=epoch, term=min(served, epoch - 1), promised_until=promised_until)
+
+
 def revoke(state: NodeState, request: Request) -> NodeState:
     """End the term ``request.epoch``. It counts as seen from now on, so that a grant of it that is still on its way is
     refused when it comes."""

@@ -24,7 +24,7 @@ _STAMP = re.compile(r"([0-9a-f-]{36}):(0|[1-9][0-9]{0,18})")
 VERBS_OF: dict[str, frozenset[str]] = {
     "witness": frozenset({"probe", "renew", "grant", "revoke", "pause", "resume", "sync"}),
     "peer": frozenset({"probe", "promise"}),
-    "root": frozenset({"probe", "force"}),
+    "root": frozenset({"probe", "force", "reset"}),
     "local": frozenset({"probe"}),
 }
 
@@ -84,6 +84,7 @@ _FIELDS: dict[str, frozenset[str]] = {
     "pause": frozenset({"epoch", "stamp", "ttl"}),
     "resume": frozenset({"epoch", "stamp", "ttl"}),
     "force": frozenset(),
+    "reset": frozenset({"epoch"}),
     "promise": frozenset({"epoch", "ttl"}),
     "sync": frozenset(),
 }

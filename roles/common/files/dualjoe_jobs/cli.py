@@ -50,6 +50,11 @@ BACKUP: Mapping[str, tuple[Command, str]] = {
 }
 
 
+EPOCH: Mapping[str, tuple[Command, str]] = {
+    "reset": (_main_of("epoch_reset"), "go on after this node's epoch file was lost or broken"),
+}
+
+
 def _hand_over(prog: str, commands: Mapping[str, tuple[Command, str]], argv: Sequence[str] | None) -> int:
     """Run the command that ``argv`` begins with."""
     width = max(map(len, commands))
@@ -85,6 +90,11 @@ def config(argv: Sequence[str]) -> int:
     return _hand_over("dualjoe config", CONFIG, argv)
 
 
+def epoch(argv: Sequence[str]) -> int:
+    """`dualjoe epoch`."""
+    return _hand_over("dualjoe epoch", EPOCH, argv)
+
+
 COMMANDS: Mapping[str, tuple[Command, str]] = {
     "status": (_main_of("status"), "how this node is"),
     "sync": (_main_of("memory_sync"), "fetch the active node's memory now"),
@@ -92,6 +102,7 @@ COMMANDS: Mapping[str, tuple[Command, str]] = {
     "rehearse": (_main_of("rehearsal"), "see that Joe would start here from the last good generation"),
     "memory": (memory, "look into the generations of memory, and bring them back"),
     "config": (config, "check the gateway's configuration, or bring a good version back"),
+    "epoch": (epoch, "go on after this node's epoch file was lost or broken"),
 }
 
 EXPORTS: Mapping[str, tuple[Command, str]] = {

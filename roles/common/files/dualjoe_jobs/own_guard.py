@@ -17,10 +17,15 @@ Probe = Callable[[], Mapping[str, Any]]
 
 def probe() -> Mapping[str, Any]:
     """The guard's answer to `probe`: role, term, epoch and more. Raises JobFailed."""
+    return ask(wire.request("probe"))
+
+
+def ask(request: dict[str, Any]) -> Mapping[str, Any]:
+    """The guard's answer. Raises JobFailed, also where the guard refuses."""
     try:
-        reply = wire.ask_socket(SOCKET, wire.request("probe"), _SECONDS)
+        reply = wire.ask_socket(SOCKET, request, _SECONDS)
     except wire.WireError as error:
         raise JobFailed(f"the guard does not answer ({error}); look at journalctl -u dualjoe-guard") from error
     if reply.get("ok") is not True:
-        raise JobFailed(f"the guard refuses to tell: {reply.get('message')}")
+        raise JobFailed(f"the guard refuses: {reply.get('message')}")
     return reply

@@ -72,10 +72,10 @@ class Guard:
         try:
             epoch, term, hold = epochs.load(settings.root / "epoch.json")
         except epochs.BadEpochFile as error:
-            self.epoch_mistake = str(error)
-            log.error("no grant is accepted until the epoch file is mended: %s", error)
-        word = lease.hold_ns(settings.ttl_seconds, settings.margin_seconds)
-        self.state = inherited(lease.started(boot_id, epoch, term, clock(), word, hold), handover)
+            self.epoch_mistake = f"{error}; mend that by 'dualjoe epoch reset' on this node"
+            log.error("no grant is accepted until then: %s", self.epoch_mistake)
+        self._word_ns = lease.hold_ns(settings.ttl_seconds, settings.margin_seconds)
+        self.state = inherited(lease.started(boot_id, epoch, term, clock(), self._word_ns, hold), handover)
         self.health, self.health_since = health.Health(), _utc_now()
         if handover is not None and self.state is handover.state:
             self.health, self.health_since = handover.health, handover.since
@@ -276,6 +276,29 @@ class Guard:
         if answer.get("error") != "unreachable":
             raise Refused("peer_alive", f"{self.settings.peer} answers, so it is not off: switch it off first")
         return dict(await self._begin(self._forced_term), changed=True)
+
+    async def reset(self, request: Request) -> dict[str, Any]:
+        """Go on after the epoch file was lost, from the epoch that the operator tells."""
+        async with self._transition:
+            if not self.epoch_mistake:
+                await self._store_what_was_lost()
+            else:
+                served = reports.served(self.settings.root)
+                await self._store(lease.reset(self.state, request, served, self._clock(), self._word_ns))
+                self.state = lease.reset(self.state, request, served, self._clock(), self._word_ns)
+                self.epoch_mistake = ""
+        log.warning("epoch=%d term=%d stored anew on the operator's word", self.state.epoch, self.state.term)
+        left = lease.promise_left(self.state, self._clock())
+        return wire.ok(node=self.settings.node, epoch=self.state.epoch, promise_left=left)
+
+    async def _store_what_was_lost(self) -> None:
+        """The file was lost under this guard, which knows all of it."""
+        try:
+            epochs.load(self.settings.root / "epoch.json")
+        except epochs.BadEpochFile:
+            await self._store(self.state)
+        else:
+            raise Refused("not_broken", f"the epoch file is well: epoch {self.state.epoch}, nothing to reset")
 
     def _forced_term(self, now: int) -> lease.NodeState:
         """T440 may have come back while the peer was asked: whom it has heard, it takes for passive for a while."""
@@ -499,6 +522,7 @@ class Guard:
                 "pause": self.pause,
                 "resume": self.resume,
                 "force": self.force,
+                "reset": self.reset,
                 "sync": self.sync,
                 "promise": self.promise,
             }

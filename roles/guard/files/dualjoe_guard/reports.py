@@ -20,6 +20,12 @@ def memory(root: Path) -> dict[str, Any]:
     return {"generation": generation, "captured_at": captured_at, "age_seconds": _age(captured_at)}
 
 
+def served(root: Path) -> int:
+    """The newest own term in which the gateway has used the live memory; 0 where that is not known."""
+    term = read_object(root / "memory" / "live.json").get("served")
+    return term if type(term) is int and term > 0 else 0
+
+
 def _age(moment: object) -> float | None:
     if not isinstance(moment, str):
         return None
