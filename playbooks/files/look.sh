@@ -23,6 +23,7 @@ echo "gateway=$(systemctl is-active openclaw-gateway 2>/dev/null)"
 # Both units that Dual-Joe writes, the guarded and the plain one, name it.
 unit=$(systemctl show --property=FragmentPath --value openclaw-gateway 2>/dev/null)
 echo "gateway_unit=$(grep -qis 'dual-*joe' "$unit" && echo ours)"
+echo "page=$(systemctl is-active dualjoe-web 2>/dev/null)"
 echo "node=$(sed -n 's/^ *"node": "\(.*\)",*$/\1/p' /etc/dualjoe/node.json 2>/dev/null)"
 [ ! -e /etc/dualjoe/watchdog.json ] || echo "watchdog=yes"
 echo "listening=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk '$4 == "0A" { printf "%s ", $2 }')"

@@ -97,7 +97,7 @@ def report(
 def _machine(name: str, variables: Mapping[str, Any], node: bool) -> Machine:
     reached = _value(variables, "ansible_host", name)
     try:
-        port = int(_value(variables, "openclaw_port", 18789))
+        port = int(_value(variables, "openclaw_port", 18789) if node else _value(variables, "web_port", 8440))
     except ValueError:  # told of as a mistake in the variable
         port = 0
     return Machine(

@@ -19,7 +19,7 @@ from dualjoe.preflight import Finding, Machine
 ROOT = Path(__file__).resolve().parents[2]
 PC_A = Machine("pc-a", node=True, address="192.0.2.11", user="root", port=18789)
 PC_B = Machine("pc-b", node=True, address="192.0.2.12", user="root", port=18789)
-T440 = Machine("t440", node=False, address="192.0.2.10", user="root", port=18789)
+T440 = Machine("t440", node=False, address="192.0.2.10", user="root", port=8440)
 GOOD = {
     "uid": "0",
     "hostname": "a-machine",
@@ -139,6 +139,14 @@ def test_a_gateway_s_unit_that_dual_joe_wrote_is_known(tmp_path: Path, text: str
 
 def test_the_gateway_s_port_may_be_taken_on_t440() -> None:
     assert preflight.of_machine(T440, facts(listening="0100007F:4965")) == []
+
+
+@pytest.mark.parametrize("state", ["", "inactive", "active", "activating"])
+def test_the_page_s_port_must_be_free_on_t440_or_the_page_s(state: str) -> None:
+    found = preflight.of_machine(T440, facts(listening="0100007F:20F8", page=state))
+    assert what(found) == ([] if state.startswith("activ") else ["port"])
+    assert all("8440 (web_port)" in each.why and each.wrong for each in found)
+    assert preflight.of_machine(PC_A, facts(listening="0100007F:20F8")) == []
 
 
 @pytest.mark.parametrize(("python", "fits"), [("3.10.12", False), ("3.11.2", True)])

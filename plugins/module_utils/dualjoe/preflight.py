@@ -44,7 +44,7 @@ class Machine:
     node: bool  # runs the gateway; else it is the witness
     address: str
     user: str
-    port: int  # the gateway's
+    port: int  # that the gateway, or on the witness the web page, is to have
 
 
 def facts_of(text: str) -> dict[str, list[str]]:
@@ -142,14 +142,16 @@ def of_machine(machine: Machine, facts: Facts) -> list[Finding]:
         why = f"the gateway's account (openclaw_user) has {shell}, by which the other node cannot fetch the memory"
         do = "give it one that runs commands: 'usermod --shell /bin/sh ACCOUNT'"
         found.append(Finding(machine.name, "shell", why, do))
-    runs = _first(facts, "gateway") in ("active", "activating")
+    runs = _first(facts, "gateway" if machine.node else "page") in ("active", "activating")
     if machine.node and runs and not _first(facts, "gateway_unit"):
         why = "openclaw-gateway.service runs there, and Dual-Joe did not write it: a gateway of your own"
         do = "'systemctl disable --now openclaw-gateway', and give its file another name; 'Adopt' in docs/operations.md"
         found.append(Finding(machine.name, "gateway", why, do))
-    if machine.node and machine.port in _listening(facts) and not runs:
-        why = f"port {machine.port} (openclaw_port) is taken, and not by the gateway that Dual-Joe runs"
-        do = f"'ss -ltnp sport = :{machine.port}' shows by whom; disable a gateway of your own, or choose another port"
+    if machine.port in _listening(facts) and not runs:
+        whose = ("openclaw_port", "gateway") if machine.node else ("web_port", "web page")
+        why = f"port {machine.port} ({whose[0]}) is taken, and not by the {whose[1]} that Dual-Joe runs"
+        mine = "disable a gateway of your own" if machine.node else "stop that"
+        do = f"'ss -ltnp sport = :{machine.port}' shows by whom; {mine}, or choose another port"
         found.append(Finding(machine.name, "port", why, do))
     return found
 
