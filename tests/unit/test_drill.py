@@ -154,7 +154,7 @@ def test_each_container_comes_back_from_each_node(pair: T440, daemon: Daemon) ->
         ("pc-a", SNAPSHOT, True),
         ("pc-b", SNAPSHOT, True),
     ]
-    assert details[0]["told"] == ["the files are in place", "it answers 'one'"]
+    assert details[0]["told"] == ["files in place: 1", "it answers 'one'"]
     assert nothing_is_left(pair)
     assert list(job_results.read(pair.root / "jobs")) == ["drill"], "what else is there is no job's result"
     assert (pair.volume / "live").read_text() == "untouched"
@@ -240,6 +240,22 @@ def test_one_that_nobody_asks_is_told_of(check: dict[str, Any], pair: T440) -> N
     code, result, _ = run(pair)
     assert (code, result["result"]) == (0, "ok"), result
     assert ("box would come back, but nobody has asked it" in result["warnings"].get("unasked", "")) == (not check)
+
+
+@pytest.mark.parametrize("healthcheck", [None, {"Test": ["CMD", "well"]}])
+def test_a_mongodb_that_nobody_asks_is_told_of(healthcheck: Any, pair: T440) -> None:
+    """Its archive is loaded, and nobody counts what came of it."""
+    (pair.data / "container.json").write_text(json.dumps({**FACTS, "healthcheck": healthcheck}))
+    shutil.rmtree(pair.data / "saved")
+    (pair.data / "saved").mkdir()
+    (pair.data / "saved/dump.archive").write_text("archive")
+    shutil.rmtree(pair.site.root / "snapshots" / SNAPSHOT)
+    pair.save("mongodb", {})
+    del pair.nodes[1:]
+    pair.items["box"].update(database="chat")
+    code, result, _ = run(pair)
+    assert (code, result["result"]) == (0, "ok"), result
+    assert ("nobody has asked it" in result["warnings"].get("unasked", "")) == (healthcheck is None)
 
 
 def test_nothing_is_left_when_the_time_is_up(pair: T440, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,16 +118,19 @@ class Place:
         beside = redis_log.beside(file) if redis_log.is_rdb(self.source) else databases.sidecars(file)
         return [path for path in (file, *beside) if os.path.lexists(path)]
 
-    def prepare(self) -> None:
-        """Write out what comes back. Raises JobFailed, OSError; nothing else has changed."""
+    def prepare(self) -> int:
+        """Write out what comes back; returns how many files. Raises JobFailed, OSError; nothing else has changed."""
         remove(self.ready)
         self.ready.mkdir(mode=0o700, parents=True)
         listed = list(self._sizes())
         for folder in {path.stat().st_dev: path for path in (self.ready, existing(self.host))}.values():
             check_room(folder, sum(listed), len(listed))
-        tree_restore.place(self.fetched.folder, self._new, owners=os.geteuid() == 0, below=f"{SAVED}/{self.path}")
+        placed = tree_restore.place(
+            self.fetched.folder, self._new, owners=os.geteuid() == 0, below=f"{SAVED}/{self.path}"
+        )
         if not self.is_folder:
             self._complete(self._new)
+        return placed.files
 
     @property
     def _new(self) -> Path:

@@ -54,14 +54,13 @@ def bring_back(
     try:
         prepared = restore_places.places(box, fetched, safety, spare)
         try:
-            for place in prepared:
-                place.prepare()
+            files = sum(place.prepare() for place in prepared)
             if prepared:
                 _exchange(box, prepared, progress)
         finally:
             restore_places.clear(prepared)
         box.start()
-        told = ["the files are in place"] if prepared else []
+        told = [f"files in place: {files}"] if prepared else []
         if fetched.hook in SERVERS:
             told = [
                 *told,
@@ -77,7 +76,8 @@ def look(box: Box, fetched: Fetched) -> list[str]:
     box.wait_well()
     told = [restore_hooks.count_redis(box, fetched)] if fetched.hook == "redis" else []
     answer = box.ask()
-    if not (told or fetched.hook in SERVERS or box.has_question()):
+    counted = told or (fetched.hook in SERVERS and SERVERS[fetched.hook].counts)
+    if not (counted or box.has_question()):
         told.append(UNASKED)
     return [*told, f"it answers {answer[:80]!r}"] if answer else told
 
