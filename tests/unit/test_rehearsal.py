@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from dualjoe_jobs import job, own_guard, rehearsal, room
 from dualjoe_jobs.memory import Memory
 from dualjoe_jobs.rehearsal import Rehearsal, Settings
@@ -509,6 +510,19 @@ def test_a_rehearsal_that_was_missed_is_made_up_for_when_the_guard_is_there(
     assert (calls.read_text().split(), list(asked)) == (["start", "stop"], [])
     assert rehearsal.main(daily, tmp_path) == job.DONE
     assert calls.read_text().split() == ["start", "stop"]
+
+
+def test_a_first_rehearsal_that_is_still_to_come_is_not_missed_at_a_boot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what role rehearsal puts in place of its first result, which its own account must be able to replace."""
+    told = yaml.safe_load((ROOT / "roles/rehearsal/vars/main.yml").read_text())["_rehearsal_scheduled"]
+    tasks = yaml.safe_load((ROOT / "roles/rehearsal/tasks/service.yml").read_text())
+    notes = [task for task in tasks if "_rehearsal_scheduled" in str(task)]
+    assert [task["ansible.builtin.copy"]["owner"] for task in notes] == ["{{ openclaw_user }}"]
+    (tmp_path / "rehearsal.json").write_text(json.dumps({**told, "finished_at": job.utc_now()}))
+    monkeypatch.setenv("PATH", str(tmp_path))  # no systemctl
+    assert rehearsal.main(["--if-older-than", "86400"], tmp_path) == job.DONE
 
 
 def test_a_unit_that_leaves_no_result_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
