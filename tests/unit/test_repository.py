@@ -107,7 +107,7 @@ def test_pages_name_only_what_exists(page: Path) -> None:
 
 
 def test_a_set_of_a_role_has_an_order() -> None:
-    """Ansible makes real sets for these filters, so their order differs from run to run, and with it what is written."""
+    """Ansible makes real sets for these filters: their order differs from run to run, and with it what is written."""
     found = [
         (path.parents[1].name, line)
         for path in ROOT.glob("roles/*/vars/main.yml")
