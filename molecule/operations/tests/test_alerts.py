@@ -21,6 +21,7 @@ def troubles(pair: Pair) -> str:
 
 
 def test_what_came_up_while_telegram_was_away_is_told_in_order_and_together(pair: Pair) -> None:
+    wait_until(lambda: pair.gateway_ready("pc-a"), "PC-A's gateway is ready", 240)
     wait_until(lambda: '"troubles": []' in troubles(pair), "nothing is wrong", 120)
     known = len(pair.alerts())
     run("docker", "pause", "telegram")
