@@ -274,11 +274,12 @@ def endless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int
     """An ssh that prints without end; how many bytes of it were taken."""
     (tmp_path / "bin").mkdir()
     count = tmp_path / "written"
-    code = f"import os\nn = 0\nwhile os.write(1, bytes(1 << 17)): n += 1; open({str(count)!r}, 'w').write(str(n))"
+    loop = "    while os.write(1, bytes(1 << 17)): count.write(b'.')"
+    code = f"import os\nwith open({str(count)!r}, 'ab', 0) as count:\n{loop}"
     (tmp_path / "bin/ssh").write_text(f"#!{sys.executable} -S\n{code}\n")
     (tmp_path / "bin/ssh").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
-    return lambda: int(count.read_text()) << 17 if count.exists() else 0
+    return lambda: count.stat().st_size << 17 if count.exists() else 0
 
 
 async def test_of_a_peer_that_prints_without_end_no_more_is_taken_than_a_line(
