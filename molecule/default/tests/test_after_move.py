@@ -84,23 +84,6 @@ def test_a_run_that_hangs_holds_no_move_up_and_nothing_of_it_is_left(pair: Pair,
 
 
 @pytest.mark.usefixtures("hanging")
-def test_a_second_failover_does_not_wait_for_the_run_after_the_first(pair: Pair, host: Any) -> None:
-    wait_until(lambda: pair.gateway_ready("pc-a"), "PC-A's gateway is ready", 240)
-    epoch = pair.status("t440")["epoch"]
-    pair.kill("pc-a")
-    wait_until(lambda: len(hung(host)) >= 2, "Joe is on PC-B, and the run hangs", 120)
-    pair.start("pc-a")
-    wait_until(lambda: pair.status("t440")["nodes"]["pc-a"]["heard"], "PC-A is heard", 60)
-    pair.kill("pc-b")
-    wait_until(lambda: pair.gateway_ready("pc-a"), "Joe is on PC-A", 120)
-    wait_until(lambda: bool(told(pair, "converge_canceled", "pc-b", epoch)), "the first run gives way", 30)
-    pair.start("pc-b")
-    wait_until(lambda: bool(told(pair, "converge_done", "pc-a", epoch)), "the next run is done", 60)
-    assert hung(host) == []
-    wait_until(lambda: pair.status("t440")["troubles"] == [], "nothing is wrong", 120)
-
-
-@pytest.mark.usefixtures("hanging")
 def test_the_run_has_no_keys_and_no_network(pair: Pair, host: Any) -> None:
     wait_until(lambda: pair.gateway_ready("pc-a"), "PC-A's gateway is ready", 240)
     move("failover.yml")
