@@ -39,7 +39,9 @@ def _watched(sampler: Sampler) -> None:
 @pytest.fixture(scope="module")
 def other(pair: Pair, pc_a: Node, pc_b: Node) -> Iterator[tuple[Node, ...]]:
     """Both nodes, whose memory jobs have another memory than Joe's. He stays where he is, also on a busy computer."""
-    pair.on("t440", "dualjoe", "pause", "--for", "30m", "--reason", "harm to a memory that is not Joe's")
+    pause = ("dualjoe", "pause", "--for", "30m", "--reason", "harm to a memory that is not Joe's")
+    # It is refused while a check is missed.
+    wait_until(lambda: pair.on("t440", *pause, check=False).returncode == 0, "the pair is paused", 60)
     try:
         with spare.other_memory(pc_a, pc_b) as nodes:
             yield nodes
