@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import local_play
 import pytest
 import yaml
 from test_roles import ROOT, flatten, load, tasks_of
@@ -32,24 +30,12 @@ def run(calls: Path, user: str, **more: str) -> list[str]:
     text = yaml.safe_dump(tasks).replace("- dualjoe\n", "- adm\n")  # a group that there is here
     play = {
         "hosts": "all",
-        "gather_facts": False,
         "environment": {"PATH": f"{calls.parent}:/usr/bin:/bin", "CALLS": str(calls)},
         "vars_files": [str(ROOT / "roles/common/vars/main.yml")],
         "tasks": yaml.safe_load(text),
     }
-    calls.with_name("play.yml").write_text(yaml.safe_dump([play]))
-    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-    nodes = {"hosts": {"pc-a": {**local, "openclaw_user": user, **more}}}
-    calls.with_name("hosts.yml").write_text(yaml.safe_dump({"all": {"children": {"nodes": nodes}}}))
-    done = subprocess.run(
-        [f"{sys.prefix}/bin/ansible-playbook", "-i", calls.with_name("hosts.yml"), calls.with_name("play.yml")],
-        cwd=ROOT,
-        env=os.environ | {"ANSIBLE_LOCAL_TEMP": str(calls.with_name("tmp"))},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    nodes = {"hosts": {"pc-a": {"openclaw_user": user, **more}}}
+    local_play.run(calls.parent, play, groups={"nodes": nodes}, ANSIBLE_LOCAL_TEMP=str(calls.with_name("tmp")))
     return calls.read_text().splitlines()
 
 

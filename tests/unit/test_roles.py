@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import local_play
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -178,7 +177,6 @@ def test_the_machines_take_up_a_new_library_one_after_the_other(tmp_path: Path) 
     (tmp_path / "systemctl").chmod(0o755)
     play = {
         "hosts": "all",
-        "gather_facts": False,
         "tasks": [
             {
                 "name": "A new library",
@@ -189,20 +187,9 @@ def test_the_machines_take_up_a_new_library_one_after_the_other(tmp_path: Path) 
         ],
         "handlers": load(ROOT / "roles/common/handlers/main.yml"),
     }
-    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
-    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-    hosts = dict.fromkeys(("t440", "pc-a", "pc-b"), local)
-    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
-    done = subprocess.run(
-        [f"{sys.prefix}/bin/ansible-playbook", "-i", tmp_path / "hosts.yml", tmp_path / "play.yml"],
-        cwd=ROOT,
-        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("RUNNING HANDLER") == 1
+    hosts: dict[str, dict[str, Any]] = {name: {} for name in ("t440", "pc-a", "pc-b")}
+    told = local_play.run(tmp_path, play, hosts=hosts, PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert told.count("RUNNING HANDLER") == 1
 
 
 CRON_FILES = sorted(ROOT.glob("roles/*/templates/cron*.j2"))
@@ -240,7 +227,6 @@ def test_backups_are_missed_where_they_are_scheduled(tmp_path: Path, backup: dic
     hosts = {"t440": {"containers_list": [{"name": "box", "backup": backup}]}, "pc-a": {}, "pc-b": {}}
     groups = {"witness": ["t440"], "primary": ["pc-a"], "standby": ["pc-b"], "nodes": ["pc-a", "pc-b"]}
     children = {group: {"hosts": {name: hosts[name] for name in names}} for group, names in groups.items()}
-    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": children}}))
     files = [
         str(ROOT / "roles" / role / part / "main.yml")
         for role in ("backup", "watchdog")
@@ -248,17 +234,7 @@ def test_backups_are_missed_where_they_are_scheduled(tmp_path: Path, backup: dic
     ]
     told = "{{ {'jobs': watchdog_jobs | map(attribute='name'), 'hooks': _backup_hooks} | to_json }}"
     task = {"name": "Tell", "ansible.builtin.copy": {"content": told, "dest": f"{tmp_path}/told.json", "mode": "0644"}}
-    play = {"hosts": "t440", "connection": "local", "gather_facts": False, "vars_files": files, "tasks": [task]}
-    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
-    done = subprocess.run(
-        [f"{sys.prefix}/bin/ansible-playbook", "-i", tmp_path / "hosts.yml", tmp_path / "play.yml"],
-        cwd=ROOT,
-        env=os.environ | {"ANSIBLE_PYTHON_INTERPRETER": sys.executable},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    local_play.run(tmp_path, {"hosts": "t440", "vars_files": files, "tasks": [task]}, groups=children)
     found = json.loads((tmp_path / "told.json").read_text("utf-8"))
     assert found["hooks"] == ([{"name": "box", **backup}] if saved else [])
     assert {"backup", "backup-verify", "drill"} & {*found["jobs"]} == (
@@ -274,21 +250,11 @@ def test_the_memory_s_units_may_write_where_its_sets_are(tmp_path: Path) -> None
     folders = {"ansible.builtin.debug": {"msg": "FOLDERS {{ _memory_sync_writable | join(' ') }} END"}}
     play = {
         "hosts": "localhost",
-        "gather_facts": False,
         "vars": {"openclaw_state_dir": "/srv/openclaw"},
         "vars_files": [str(tmp_path / "defaults.yml"), str(role / "vars/main.yml")],
         "tasks": [folders],
     }
-    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
-    done = subprocess.run(
-        [f"{sys.prefix}/bin/ansible-playbook", "-i", "localhost,", "-c", "local", tmp_path / "play.yml"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    told = done.stdout.partition("FOLDERS ")[2].partition(" END")[0].split()
+    told = local_play.run(tmp_path, play).partition("FOLDERS ")[2].partition(" END")[0].split()
     assert {"/srv/openclaw", "/srv/notes"} <= set(told)
     assert not {"/srv", "/"} & set(told)
 
@@ -315,22 +281,11 @@ def test_metrics_that_nobody_writes_any_more_are_taken_away(tmp_path: Path, new:
     (tmp_path / "tasks.yml").write_text(tasks)
     play = {
         "hosts": "localhost",
-        "gather_facts": False,
         "vars": {"guard_textfile_folder": str(tmp_path / new) if new else ""},
         "tasks": [{"ansible.builtin.include_tasks": str(tmp_path / "tasks.yml")}],
     }
-    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
-    local = ["-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}"]
     for changed in (True, False):
-        done = subprocess.run(
-            [f"{sys.prefix}/bin/ansible-playbook", *local, tmp_path / "play.yml"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert ("changed=0" not in done.stdout) == changed
+        assert ("changed=0" not in local_play.run(tmp_path, play)) == changed
     assert [path.name for path in (tmp_path / "before").iterdir()] == ["other.prom"]
     assert (tmp_path / "elsewhere/dualjoe.prom").exists()
     assert (line.format(tmp_path / "elsewhere") in cron.read_text()) if new else not cron.exists()
@@ -344,23 +299,13 @@ def test_a_node_that_has_lost_its_epoch_file_is_given_no_new_one(
     for there, name in ((unit, "unit"), (epoch, "epoch.json")):
         if there:
             (tmp_path / name).touch()
-    play = {"hosts": "all", "gather_facts": False, "tasks": load(ROOT / "roles/guard/tasks/preflight.yml")}
-    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    play = {"hosts": "all", "tasks": load(ROOT / "roles/guard/tasks/preflight.yml")}
     values = {
-        "ansible_connection": "local",
-        "ansible_python_interpreter": sys.executable,
         "guard_hardware_watchdog_seconds": 0,
         "guard_textfile_folder": "",
         "_guard_unit_file": str(tmp_path / "unit"),
         "_guard_epoch_file": str(tmp_path / "epoch.json"),
     }
-    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"pc-a": values}}}))
-    done = subprocess.run(
-        [f"{sys.prefix}/bin/ansible-playbook", "-i", tmp_path / "hosts.yml", tmp_path / "play.yml"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = local_play.attempt(tmp_path, play, hosts={"pc-a": values})
     assert (done.returncode == 0) is good, done.stdout + done.stderr
     assert ("dualjoe epoch reset" in done.stdout) is not good

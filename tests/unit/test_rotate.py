@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
-import yaml
+import local_play
 from test_roles import ROOT, flatten, load
 
 if TYPE_CHECKING:
@@ -63,20 +61,9 @@ def test_joe_is_moved_where_he_runs_with_older_secrets(tmp_path: Path) -> None:
     ask["environment"] = {**ask["environment"], "SAYS": "{{ says }}"}
     tell = {"name": "Tell", "ansible.builtin.debug": {"msg": "{{ inventory_hostname }} older: {{ _rotate_older }}."}}
     moves = {"name": "Move", "ansible.builtin.debug": {"msg": "JOE IS MOVED"}, "when": move["when"]}
-    play = {"hosts": "nodes", "gather_facts": False, "tasks": [look, ask, note, tell, moves]}
-    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
-    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-    hosts = {name: {"says": says} for name, (says, _) in NODES.items()}
-    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"nodes": {"hosts": hosts, "vars": local}}))
-    done = subprocess.run(
-        [f"{sys.prefix}/bin/ansible-playbook", "-i", tmp_path / "hosts.yml", tmp_path / "play.yml"],
-        cwd=ROOT,
-        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    play = {"hosts": "nodes", "tasks": [look, ask, note, tell, moves]}
+    groups = {"nodes": {"hosts": {name: {"says": says} for name, (says, _) in NODES.items()}}}
+    told = local_play.run(tmp_path, play, groups=groups, PATH=f"{tmp_path}:{os.environ['PATH']}")
     for name, (_, older) in NODES.items():
-        assert f"{name} older: {older}." in done.stdout
-    assert "JOE IS MOVED" in done.stdout
+        assert f"{name} older: {older}." in told
+    assert "JOE IS MOVED" in told

@@ -10,6 +10,7 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+import local_play
 import pytest
 import yaml
 from test_roles import ROLES, ROOT, load, tasks_of
@@ -237,16 +238,6 @@ def test_metrics_of_a_guard_that_is_gone_are_taken_away(tmp_path: Path) -> None:
     (tmp_path / "other.prom").touch()
     (play,) = [play for play in PLAYS if play["name"] == "Take the rest away"]
     tasks = [task for task in play["tasks"] if "metrics" in task["name"]]
-    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-    hosts = {"without": local, "with": local | {"guard_textfile_folder": str(tmp_path)}}
-    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"nodes": {"hosts": hosts}}))
-    (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "nodes", "gather_facts": False, "tasks": tasks}]))
-    done = subprocess.run(
-        [f"{sys.prefix}/bin/ansible-playbook", "-i", tmp_path / "hosts.yml", tmp_path / "play.yml"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    hosts = {"without": {}, "with": {"guard_textfile_folder": str(tmp_path)}}
+    local_play.run(tmp_path, {"hosts": "all", "tasks": tasks}, hosts=hosts)
     assert [path.name for path in tmp_path.glob("*.prom")] == ["other.prom"]

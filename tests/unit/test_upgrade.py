@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
+import local_play
 import pytest
-import yaml
 from test_roles import ROOT, defaults_of, flatten, load
 
 if TYPE_CHECKING:
@@ -20,7 +17,6 @@ OLD = "2026.8.1"
 # What site.yml does once the new version is whole. In check mode, as no file of root's can be made here.
 PLAY = {
     "hosts": "localhost",
-    "gather_facts": False,
     "tasks": [{"ansible.builtin.include_role": {"name": "dualjoe.ha.openclaw", "tasks_from": "command.yml"}}],
 }
 
@@ -42,21 +38,9 @@ class Node:
 
     def install(self) -> tuple[bool, str]:
         """Is the command replaced, and what is said?"""
-        play = self.folder / "play.yml"
-        play.write_text(yaml.safe_dump([PLAY]))
         settings = {"_openclaw_root": str(self.folder), "openclaw_executable": str(self.command)}
-        local = {"ansible_python_interpreter": sys.executable, **settings}
-        command = [f"{sys.prefix}/bin/ansible-playbook", "-i", "localhost,", "-c", "local", "--check"]
-        done = subprocess.run(
-            [*command, "-e", json.dumps(local), play],
-            cwd=ROOT,
-            env=os.environ | {"COLUMNS": "500"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return "changed=1 " in done.stdout, " ".join(done.stdout.split())
+        told = local_play.run(self.folder, PLAY, "--check", "-e", json.dumps(settings), COLUMNS="500")
+        return "changed=1 " in told, " ".join(told.split())
 
 
 @pytest.fixture
